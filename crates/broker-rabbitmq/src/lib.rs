@@ -1,0 +1,1 @@
+//! The Pumasi broker contract over AMQP 0-9-1

@@ -1,0 +1,1 @@
+//! The Pumasi broker contract over one SQLite file

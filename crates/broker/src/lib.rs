@@ -1,0 +1,1 @@
+//! Opens a Pumasi broker from its URL and wraps it in telemetry

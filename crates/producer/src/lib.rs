@@ -1,0 +1,1 @@
+//! Submit tasks: client library and HTTP gateway

@@ -1,0 +1,1 @@
+//! What every Pumasi process does around its job: configuration, telemetry, health, signals, fatal errors

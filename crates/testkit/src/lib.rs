@@ -1,0 +1,1 @@
+//! Development only: conformance suite, private RabbitMQ nodes, fault proxy, ledgers

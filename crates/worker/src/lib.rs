@@ -1,0 +1,1 @@
+//! Consume, handle and settle tasks: runtime library and worker service

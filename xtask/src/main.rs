@@ -1,0 +1,2 @@
+//! cargo xtask demo, test, ci, bench: everything a person would otherwise script
+fn main() {}
