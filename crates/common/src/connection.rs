@@ -1,0 +1,154 @@
+//! How a broker is reached: the `[broker]` section of the configuration.
+
+mod url;
+
+pub use url::{AmqpAddress, BrokerAddress, Host, UrlError};
+
+use crate::field::Secret;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+/// How a broker is reached.
+///
+/// Parts given apart (`host`, `user` …) win over the same part of the URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectionSettings {
+    /// `amqp://user@host:5672/vhost`, several hosts as `h1:5672,h2:5672`; `amqps://` for TLS;
+    /// `sqlite:PATH` for the embedded broker. No default for the services.
+    pub url: Option<String>,
+    /// Host names with optional ports, instead of those in the URL.
+    pub hosts: Vec<String>,
+    /// The virtual host. Default: that of the URL, else `/`.
+    pub vhost: Option<String>,
+    /// The user. Default: that of the URL, else `guest`.
+    pub user: Option<String>,
+    /// A file that holds the password; read again at each connect.
+    pub password_file: Option<PathBuf>,
+    /// A file with extra certificate authorities (PEM) for `amqps`.
+    pub ca_file: Option<PathBuf>,
+    /// How often the peers prove that they live, 1 s – 1 min. A dead peer is noticed after two.
+    /// Default 10 s.
+    #[serde(with = "crate::field::duration")]
+    pub heartbeat: Duration,
+    /// The name shown to the broker's operator. Default: the program's name and host.
+    pub name: Option<String>,
+    /// Longest attempt to connect to one host, TCP, TLS and login. Default 10 s.
+    #[serde(with = "crate::field::duration")]
+    pub connect_timeout: Duration,
+    /// Longest wait for a publisher confirm before the outcome is unknown. Default 30 s.
+    #[serde(with = "crate::field::duration")]
+    pub publish_timeout: Duration,
+    /// Longest orderly close. Default 5 s.
+    #[serde(with = "crate::field::duration")]
+    pub close_timeout: Duration,
+    /// Most publishes in flight at once, 1–65,535. Default 1,000.
+    pub publish_window: u16,
+    /// Most payload bytes in flight at once. Default 16 MiB.
+    #[serde(with = "crate::field::size")]
+    pub publish_window_bytes: usize,
+    /// The largest payload. Default 8 MiB; RabbitMQ 4 takes 16 MiB by default.
+    #[serde(with = "crate::field::size")]
+    pub payload_bytes_max: usize,
+    /// Embedded broker: a worker that shows no life for this long loses its tasks to others.
+    /// Default 10 s, at least 1 s.
+    #[serde(with = "crate::field::duration")]
+    pub stall_timeout: Duration,
+    /// RabbitMQ: address of the management API, for `queue list`. Default: none.
+    pub management_url: Option<String>,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            hosts: Vec::new(),
+            vhost: None,
+            user: None,
+            password_file: None,
+            ca_file: None,
+            heartbeat: Duration::from_secs(10),
+            name: None,
+            connect_timeout: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            publish_window: 1_000,
+            publish_window_bytes: 16 * 1024 * 1024,
+            payload_bytes_max: 8 * 1024 * 1024,
+            stall_timeout: Duration::from_secs(10),
+            management_url: None,
+        }
+    }
+}
+
+impl ConnectionSettings {
+    /// Settings with this URL and every default.
+    #[must_use]
+    pub fn of_url(url: &str) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The address that URL and parts give together.
+    ///
+    /// # Errors
+    /// [`UrlError`] names the part and what was expected; passwords are never in its text.
+    pub fn address(&self) -> Result<BrokerAddress, UrlError> {
+        let mut address = match &self.url {
+            Some(url) => BrokerAddress::parse(url)?,
+            None if self.hosts.is_empty() => return Err(UrlError::missing()),
+            None => BrokerAddress::Amqp(AmqpAddress::default()),
+        };
+        if let BrokerAddress::Amqp(amqp) = &mut address {
+            if !self.hosts.is_empty() {
+                amqp.hosts = Host::parse_list(&self.hosts.join(","), amqp.default_port())?;
+            }
+            if let Some(vhost) = &self.vhost {
+                amqp.vhost.clone_from(vhost);
+            }
+            if let Some(user) = &self.user {
+                amqp.user.clone_from(user);
+            }
+        }
+        Ok(address)
+    }
+
+    /// Every contradiction in these settings, as `(key, value, expectation)`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut problems = Vec::new();
+        let second = Duration::from_secs(1);
+        if self.heartbeat < second || self.heartbeat > 60 * second {
+            let shown = humantime::format_duration(self.heartbeat).to_string();
+            problems.push(("broker.heartbeat", shown, "1s to 1m"));
+        }
+        if self.stall_timeout < second {
+            let shown = humantime::format_duration(self.stall_timeout).to_string();
+            problems.push(("broker.stall_timeout", shown, "at least 1s"));
+        }
+        if self.publish_window == 0 {
+            problems.push(("broker.publish_window", "0".to_owned(), "1 to 65535"));
+        }
+        if self.payload_bytes_max > self.publish_window_bytes {
+            problems.push((
+                "broker.payload_bytes_max",
+                self.payload_bytes_max.to_string(),
+                "at most broker.publish_window_bytes",
+            ));
+        }
+        problems
+    }
+}
+
+/// The password in force: from the file where one is set, else from the URL.
+///
+/// Does no I/O itself; whoever connects reads the file and passes its text.
+#[must_use]
+pub fn password(from_file: Option<&str>, from_url: &Secret) -> Secret {
+    from_file.map_or_else(
+        || from_url.clone(),
+        |text| Secret::new(text.trim_end_matches(['\r', '\n'])),
+    )
+}

@@ -1,0 +1,83 @@
+//! What is told to the broker about a delivery, exactly once.
+
+use std::fmt;
+
+/// The longest error text that travels with a dead letter, in bytes.
+pub const DEAD_ERROR_BYTES_MAX: usize = 2048;
+
+/// What is told to the broker about a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Done; the broker forgets the task.
+    Ack,
+    /// Moved aside to the queue's dead letters, for a person to look at.
+    DeadLetter(Box<DeadLetter>),
+    /// Given back unprocessed; ready again for any worker, the attempt not counted.
+    Release,
+}
+
+/// Why a task is moved aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The reason, from a closed list.
+    pub reason: DeadReason,
+    /// What happened, for a person; cut at 2,048 bytes.
+    pub error: String,
+    /// Which worker decided it.
+    pub worker: String,
+}
+
+impl DeadLetter {
+    /// A dead letter with its error cut to the limit at a character border.
+    #[must_use]
+    pub fn new(reason: DeadReason, error: &str, worker: &str) -> Self {
+        let mut end = error.len().min(DEAD_ERROR_BYTES_MAX);
+        while !error.is_char_boundary(end) {
+            end -= 1;
+        }
+        let error = error.get(..end).unwrap_or_default().to_owned();
+        Self {
+            reason,
+            error,
+            worker: worker.to_owned(),
+        }
+    }
+}
+
+/// The closed list of reasons for a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeadReason {
+    /// The handler failed and no attempt is left.
+    AttemptsSpent,
+    /// The handler said that no attempt can succeed.
+    Rejected,
+    /// The task cannot be read.
+    Malformed,
+    /// No handler for this kind.
+    UnknownKind,
+    /// The handler's process ended abruptly or it panicked.
+    Crashed,
+    /// It was not started in time.
+    Expired,
+}
+
+impl DeadReason {
+    /// The word used on the wire, in logs and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AttemptsSpent => "attempts-spent",
+            Self::Rejected => "rejected",
+            Self::Malformed => "malformed",
+            Self::UnknownKind => "unknown-kind",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for DeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

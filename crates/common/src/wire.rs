@@ -1,0 +1,161 @@
+//! The header names of a task on the wire, and how hints are read from them.
+//!
+//! Shape: `pumasi-attempt: 2`, `pumasi-attempts-max: 5`, `pumasi-timeout-ms: 30000`,
+//! `traceparent`, `tracestate`; on a dead letter also `pumasi-dead-*`.
+//! A header is a hint: one that is absent, of another type or out of range is ignored.
+
+use crate::{
+    queue::QueueName,
+    settlement::DeadLetter,
+    task::{HeaderValue, Headers, Task, TraceContext},
+    telemetry::{TRACEPARENT, TRACESTATE},
+};
+use std::{num::NonZeroU32, time::Duration};
+
+/// The attempt that comes next, from 1.
+pub const ATTEMPT: &str = "pumasi-attempt";
+/// Most attempts.
+pub const ATTEMPTS_MAX: &str = "pumasi-attempts-max";
+/// Longest run of one attempt, in milliseconds.
+pub const TIMEOUT_MS: &str = "pumasi-timeout-ms";
+/// On a dead letter: the reason, from the closed list.
+pub const DEAD_REASON: &str = "pumasi-dead-reason";
+/// On a dead letter: what happened, for a person.
+pub const DEAD_ERROR: &str = "pumasi-dead-error";
+/// On a dead letter: the queue it came from.
+pub const DEAD_QUEUE: &str = "pumasi-dead-queue";
+/// On a dead letter: the worker that decided.
+pub const DEAD_WORKER: &str = "pumasi-dead-worker";
+/// On a dead letter: when, in seconds since 1970.
+pub const DEAD_AT: &str = "pumasi-dead-at";
+
+/// Largest attempt number that is believed.
+pub const ATTEMPT_BELIEVED_MAX: u32 = 1_000_000;
+/// Longest time-out that is believed.
+pub const TIMEOUT_BELIEVED_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Moves the headers that have a field in [`Task`] into it and keeps the others as the caller's.
+pub fn read_headers(headers: Headers, task: &mut Task) {
+    let mut traceparent = None;
+    let mut tracestate = None;
+    for (name, value) in headers {
+        match name.as_str() {
+            ATTEMPT => {
+                if let Some(attempt) = count(&value) {
+                    task.attempt = attempt;
+                }
+            }
+            ATTEMPTS_MAX => task.attempts_max = count(&value),
+            TIMEOUT_MS => {
+                task.timeout = value
+                    .as_integer()
+                    .and_then(|ms| u64::try_from(ms).ok())
+                    .map(Duration::from_millis)
+                    .filter(|limit| !limit.is_zero() && *limit <= TIMEOUT_BELIEVED_MAX);
+            }
+            TRACEPARENT => traceparent = text(value, 128),
+            TRACESTATE => tracestate = text(value, 1024),
+            _ => task.headers.push(name, value),
+        }
+    }
+    task.trace = traceparent.map(|traceparent| TraceContext {
+        traceparent,
+        tracestate,
+    });
+}
+
+/// All headers of a task as they travel.
+#[must_use]
+pub fn write_headers(task: &Task) -> Headers {
+    let mut headers = task.headers.clone();
+    if task.attempt > NonZeroU32::MIN {
+        headers.set(ATTEMPT, HeaderValue::Integer(task.attempt.get().into()));
+    }
+    if let Some(most) = task.attempts_max {
+        headers.set(ATTEMPTS_MAX, HeaderValue::Integer(most.get().into()));
+    }
+    if let Some(limit) = task.timeout {
+        let ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        headers.set(TIMEOUT_MS, HeaderValue::Integer(ms));
+    }
+    if let Some(trace) = &task.trace {
+        headers.set(TRACEPARENT, trace.traceparent.as_str().into());
+        if let Some(state) = &trace.tracestate {
+            headers.set(TRACESTATE, state.as_str().into());
+        }
+    }
+    headers
+}
+
+/// Adds to a task's headers what a dead letter carries besides the original.
+pub fn mark_dead(task: &mut Task, queue: &QueueName, letter: &DeadLetter, at_seconds: u64) {
+    task.headers.set(DEAD_REASON, letter.reason.as_str().into());
+    task.headers.set(DEAD_ERROR, letter.error.as_str().into());
+    task.headers.set(DEAD_QUEUE, queue.as_str().into());
+    task.headers.set(DEAD_WORKER, letter.worker.as_str().into());
+    task.headers
+        .set(DEAD_AT, HeaderValue::Timestamp(at_seconds));
+}
+
+fn count(value: &HeaderValue) -> Option<NonZeroU32> {
+    let number = u32::try_from(value.as_integer()?).ok()?;
+    NonZeroU32::new(number).filter(|n| n.get() <= ATTEMPT_BELIEVED_MAX)
+}
+
+fn text(value: HeaderValue, bytes_max: usize) -> Option<String> {
+    if let HeaderValue::Text(text) = value
+        && text.len() <= bytes_max
+        && text.is_ascii()
+    {
+        return Some(text);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_hints_are_ignored_and_nothing_else_is_lost() {
+        for hostile in [
+            HeaderValue::Integer(-1),
+            HeaderValue::Integer(0),
+            HeaderValue::Integer(1_000_000_000_000_000_000),
+            HeaderValue::Text("7".into()),
+            HeaderValue::Null,
+            HeaderValue::List(vec![]),
+        ] {
+            let mut headers = Headers::default();
+            headers.set(ATTEMPT, hostile.clone());
+            headers.set(TIMEOUT_MS, hostile.clone());
+            headers.set("colour", "red".into());
+            let mut task = Task::new("x");
+            read_headers(headers, &mut task);
+            assert_eq!(task.attempt.get(), 1);
+            assert!(
+                task.timeout.is_none_or(|t| t <= TIMEOUT_BELIEVED_MAX),
+                "{hostile:?}"
+            );
+            assert_eq!(
+                task.headers.get("colour").and_then(HeaderValue::as_text),
+                Some("red")
+            );
+        }
+    }
+
+    #[test]
+    fn headers_survive_the_way_out_and_back() {
+        let mut task = Task::new("x");
+        task.attempt = NonZeroU32::new(3).unwrap();
+        task.timeout = Some(Duration::from_millis(1500));
+        task.trace = Some(TraceContext {
+            traceparent: "00-a-b-01".into(),
+            tracestate: None,
+        });
+        task.headers.set("k", HeaderValue::Boolean(true));
+        let mut back = Task::with_id(task.id.clone(), "x");
+        read_headers(write_headers(&task), &mut back);
+        assert_eq!(back, task);
+    }
+}
