@@ -1,1 +1,11 @@
-//! What every Pumasi process does around its job: configuration, telemetry, health, signals, fatal errors
+//! What every Pumasi process does around its job.
+//!
+//! In the order of a process's life: [`config`] reads its settings, [`telemetry`] starts its logs
+//! and traces, [`health`] answers probes, [`shutdown`] turns signals into two tokens, [`fatal`]
+//! says why it ends. Environment variables and exit statuses are read and chosen only here.
+
+pub mod config;
+pub mod fatal;
+pub mod health;
+pub mod shutdown;
+pub mod telemetry;
