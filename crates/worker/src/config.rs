@@ -1,0 +1,175 @@
+//! The `[worker]` section of the configuration.
+
+use pumasi_common::{QueueName, TaskKind, field};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, num::NonZeroU16, time::Duration};
+
+/// How a worker works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// The worker's name in logs and at the broker. Default: host name and process id.
+    pub name: Option<String>,
+    /// The queues it consumes. At least one.
+    pub queues: Vec<QueueName>,
+    /// Most handlers running at once, 1–65,535. Default 4.
+    pub concurrency: NonZeroU16,
+    /// Most unsettled deliveries a consumer holds: `auto` follows the concurrency. A higher number
+    /// saves round trips for fast handlers and is unfair to slow ones.
+    pub prefetch: Prefetch,
+    /// When the broker may forget a task: `after-work` (at least once) or `on-receipt` (at most
+    /// once: a crash loses the task). Default `after-work`.
+    pub ack: AckMode,
+    /// How long running handlers may go on after the first SIGTERM; then they are ended and their
+    /// tasks go back. Keep it below the pod's grace period. Default 25 s.
+    #[serde(with = "field::duration")]
+    pub drain_timeout: Duration,
+    /// Longest run of a handler that has no time-out of its own. Default 25 min, below
+    /// RabbitMQ's own 30 min.
+    #[serde(with = "field::duration")]
+    pub timeout: Duration,
+    /// Handlers by kind, for the worker service.
+    pub handlers: Vec<HandlerConfig>,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            queues: Vec::new(),
+            concurrency: const { NonZeroU16::new(4).unwrap() },
+            prefetch: Prefetch::Auto,
+            ack: AckMode::AfterWork,
+            drain_timeout: Duration::from_secs(25),
+            timeout: Duration::from_secs(25 * 60),
+            handlers: Vec::new(),
+        }
+    }
+}
+
+/// A program that handles a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandlerConfig {
+    /// The kind; absent: the default handler.
+    #[serde(default)]
+    pub kind: Option<TaskKind>,
+    /// The program and its arguments; no shell is involved.
+    pub exec: Vec<String>,
+}
+
+/// When a delivery is acked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AckMode {
+    /// After the handler has finished: nothing is lost, a crash runs the task again.
+    #[default]
+    AfterWork,
+    /// Before the handler starts: a crash loses the task.
+    OnReceipt,
+}
+
+/// Most unsettled deliveries a consumer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefetch {
+    /// As many as handlers may run at once: fair dispatch.
+    #[default]
+    Auto,
+    /// This many.
+    Fixed(NonZeroU16),
+}
+
+impl Prefetch {
+    /// The number to ask the broker for.
+    #[must_use]
+    pub fn resolve(self, concurrency: NonZeroU16) -> NonZeroU16 {
+        match self {
+            Self::Auto => concurrency,
+            Self::Fixed(count) => count,
+        }
+    }
+}
+
+impl std::str::FromStr for Prefetch {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse()
+            .map(Self::Fixed)
+            .map_err(|_| format!("`{text}` is not a prefetch: expected `auto` or 1 to 65535"))
+    }
+}
+
+impl fmt::Display for Prefetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+impl Serialize for Prefetch {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Prefetch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Prefetch;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`auto` or a number from 1 to 65535")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Prefetch, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Prefetch, E> {
+                number.to_string().parse().map_err(E::custom)
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Prefetch, E> {
+                number.to_string().parse().map_err(E::custom)
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
+}
+
+impl WorkerConfig {
+    /// Every contradiction, as `(key, value, expectation)`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut problems = Vec::new();
+        if self.queues.is_empty() {
+            problems.push(("worker.queues", "[]".to_owned(), "at least one queue"));
+        }
+        if let Prefetch::Fixed(count) = self.prefetch
+            && count < self.concurrency
+            && self.queues.len() == 1
+        {
+            problems.push((
+                "worker.prefetch",
+                count.to_string(),
+                "at least worker.concurrency, or some handlers never run",
+            ));
+        }
+        if self.timeout.is_zero() {
+            problems.push(("worker.timeout", "0s".to_owned(), "more than 0s"));
+        }
+        for handler in &self.handlers {
+            if handler.exec.is_empty() {
+                let kind = handler.kind.as_ref().map_or("default", TaskKind::as_str);
+                problems.push((
+                    "worker.handlers.exec",
+                    kind.to_owned(),
+                    "a program and its arguments",
+                ));
+            }
+        }
+        problems
+    }
+}

@@ -1,0 +1,95 @@
+//! Dispatch: holds a place for one handler, chooses it by kind, runs it, settles the delivery.
+
+use crate::{
+    config::AckMode,
+    decide::{Outcome, decide},
+    execute::execute,
+    handler::{Context, Handlers},
+};
+use pumasi_common::{Settlement, TaskKind, broker::Delivery};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// What every run of a worker shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) handlers: Handlers,
+    pub(crate) ack: AckMode,
+    pub(crate) timeout: Duration,
+    pub(crate) abort: CancellationToken,
+}
+
+/// Runs one delivery to its settlement; the permit is the place it holds meanwhile.
+pub(crate) async fn dispatch(
+    shared: Arc<Shared>,
+    delivery: Delivery,
+    permit: OwnedSemaphorePermit,
+) {
+    if !delivery.is_current() {
+        debug!(task = %delivery.task().id, "delivery superseded before start");
+        return;
+    }
+    let task = Arc::clone(delivery.task());
+    let limit = task
+        .timeout
+        .map_or(shared.timeout, |own| own.min(shared.timeout));
+    let context = Context {
+        task: Arc::clone(&task),
+        queue: Arc::clone(delivery.queue()),
+        redelivered: delivery.redelivered(),
+        deadline: Instant::now() + limit,
+        cancellation: CancellationToken::new(),
+    };
+    let outcome = match shared.ack {
+        AckMode::AfterWork => {
+            let outcome = run(&shared, context).await;
+            settle(&shared, delivery, outcome);
+            return drop(permit);
+        }
+        AckMode::OnReceipt => {
+            if delivery.settle(Settlement::Ack).is_err() {
+                return;
+            }
+            run(&shared, context).await
+        }
+    };
+    if outcome != Outcome::Done {
+        warn!(task = %task.id, ?outcome, "task lost: acked on receipt and not done");
+    }
+    drop(permit);
+}
+
+async fn run(shared: &Shared, context: Context) -> Outcome {
+    match shared.handlers.find(context.task.kind.as_ref()) {
+        Some(handler) => execute(handler.as_ref(), context, &shared.abort).await,
+        None => {
+            let kind = context
+                .task
+                .kind
+                .as_ref()
+                .map_or("(default)", TaskKind::as_str);
+            Outcome::UnknownKind(kind.to_owned())
+        }
+    }
+}
+
+fn settle(shared: &Shared, delivery: Delivery, outcome: Outcome) {
+    let task = Arc::clone(delivery.task());
+    let settlement = decide(outcome, &shared.name);
+    match &settlement {
+        Settlement::Ack => debug!(task = %task.id, "task completed"),
+        Settlement::Release => debug!(task = %task.id, "delivery released"),
+        Settlement::DeadLetter(letter) => {
+            warn!(task = %task.id, reason = %letter.reason, error = %letter.error, "task dead-lettered");
+        }
+    }
+    if delivery.settle(settlement).is_err() {
+        warn!(task = %task.id, "delivery superseded before it was settled");
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a worker cannot start.
+
+use pumasi_common::{Diagnostic, ErrorCode, Retryability, broker::ConsumeError};
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A setting is missing or contradicts another.
+    #[error("invalid configuration: {key} is {value}, expected {expected}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The program of an exec handler cannot be run.
+    #[error("cannot use `{program}` as a handler: {problem}")]
+    HandlerMissing {
+        /// The program as configured.
+        program: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A consumer cannot start.
+    #[error(transparent)]
+    Consume(#[from] ConsumeError),
+    /// The address for probes cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] pumasi_service::health::ListenError),
+    /// The threads that run handlers cannot be started.
+    #[error("cannot start the threads that run handlers")]
+    Threads(#[source] std::io::Error),
+}
+
+impl Diagnostic for WorkerError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Config { .. } => ErrorCode::ConfigInvalid,
+            Self::HandlerMissing { .. } => ErrorCode::HandlerMissing,
+            Self::Consume(error) => error.code(),
+            Self::Listen(error) => error.code(),
+            Self::Threads(_) => ErrorCode::Internal,
+        }
+    }
+    fn retryability(&self) -> Retryability {
+        match self {
+            Self::Consume(error) => error.retryability(),
+            Self::Config { .. }
+            | Self::HandlerMissing { .. }
+            | Self::Listen(_)
+            | Self::Threads(_) => Retryability::Permanent,
+        }
+    }
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Config { key, .. } => Some(format!("set `{key}`; see `pumasi config show`")),
+            Self::HandlerMissing { .. } => Some(
+                "give an absolute path or a program on the worker's PATH that is executable"
+                    .to_owned(),
+            ),
+            Self::Consume(error) => error.help(),
+            Self::Listen(error) => error.help(),
+            Self::Threads(_) => None,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Exec handlers: a program run once per task.
+//!
+//! Contract: the payload on standard input; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
+//! `PUMASI_ATTEMPT`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
+//! rejected; anything else: failed. No shell is involved; program and arguments come from the
+//! worker's configuration, never from a message. The program leads a process group of its own,
+//! which is ended as a whole: after the run, on time-out, and when the worker dies (`lifeline`).
+
+pub mod lifeline;
+mod output;
+
+use super::{Context, Handler, HandlerError, HandlerResult};
+use crate::error::WorkerError;
+use output::{Tail, drain_tail};
+use pumasi_common::{TaskKind, broker::BoxFuture};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
+
+/// Environment variables of the worker that a program may see.
+pub const ENVIRONMENT_PASSED: [&str; 7] =
+    ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
+
+/// How much of each output stream is kept, in bytes: the last ones.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// The exit status that means: no attempt can succeed (`EX_DATAERR`).
+pub const EXIT_REJECTED: i32 = 65;
+
+/// How long a grandchild may hold the output open after the program has ended.
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
+
+/// How long the process group has between TERM and KILL.
+const TERM_GRACE: Duration = Duration::from_millis(150);
+
+/// Runs a program for each task.
+#[derive(Debug)]
+pub struct Exec {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Exec {
+    /// A handler that runs `command[0]` with the other words as its arguments.
+    ///
+    /// # Errors
+    /// When the program does not exist or is not executable.
+    pub fn new(command: &[String]) -> Result<Self, WorkerError> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err(WorkerError::Config {
+                key: "exec",
+                value: "[]".to_owned(),
+                expected: "a program and its arguments",
+            });
+        };
+        Ok(Self {
+            program: resolve(program)?,
+            arguments: arguments.to_vec(),
+            environment: ENVIRONMENT_PASSED
+                .iter()
+                .filter_map(|name| Some((*name, std::env::var(name).ok()?)))
+                .collect(),
+        })
+    }
+
+    fn command(&self, context: &Context) -> Command {
+        let task = &context.task;
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PUMASI_TASK_ID", task.id.as_str())
+            .env("PUMASI_QUEUE", context.queue.as_str())
+            .env("PUMASI_ATTEMPT", context.attempt().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(kind) = task.kind.as_ref().map(TaskKind::as_str)
+            && !kind.contains('\0')
+        {
+            command.env("PUMASI_TASK_KIND", kind);
+        }
+        if let Some(trace) = &task.trace {
+            command.env("TRACEPARENT", &trace.traceparent);
+        }
+        command
+    }
+
+    async fn run(&self, context: Context) -> HandlerResult {
+        let mut child = self.command(&context).spawn().map_err(|error| {
+            HandlerError::fail(format!("cannot start {}: {error}", self.program.display()))
+        })?;
+        let group = Group::of(&child);
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let payload = context.task.payload.clone();
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read its input is no error.
+                let _ = stdin.write_all(&payload).await;
+            }
+        };
+        let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX);
+        let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX);
+        let streams = async { tokio::join!(feed, stdout, stderr) };
+        tokio::pin!(streams);
+        let mut output = None;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                done = &mut streams, if output.is_none() => output = Some(done),
+                () = context.cancellation.cancelled() => {
+                    group.end().await;
+                    return Err(HandlerError::fail("cancelled"));
+                }
+            }
+        };
+        if output.is_none() {
+            output = tokio::time::timeout(OUTPUT_GRACE, &mut streams).await.ok();
+        }
+        drop(group);
+        let (_, stdout, stderr) = output.unwrap_or_default();
+        report(status?, &stdout, &stderr)
+    }
+}
+
+impl Handler for Exec {
+    fn handle(&self, context: Context) -> BoxFuture<'_, HandlerResult> {
+        Box::pin(self.run(context))
+    }
+}
+
+fn report(status: ExitStatus, stdout: &Tail, stderr: &Tail) -> HandlerResult {
+    use std::os::unix::process::ExitStatusExt;
+    let shown = |what: String| {
+        let tail = if stderr.is_empty() { stdout } else { stderr };
+        if tail.is_empty() {
+            what
+        } else {
+            format!("{what}: {}", tail.last_text(1024))
+        }
+    };
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(EXIT_REJECTED), _) => Err(HandlerError::reject(shown("exit status 65".to_owned()))),
+        (Some(code), _) => Err(HandlerError::fail(shown(format!("exit status {code}")))),
+        (None, signal) => Err(HandlerError::Crash {
+            error: shown(format!("ended by signal {}", signal.unwrap_or_default())),
+        }),
+    }
+}
+
+/// The program's process group; ended when dropped.
+#[derive(Debug)]
+struct Group {
+    leader: Option<Pid>,
+    _registered: Option<lifeline::Registered>,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let leader = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        Self {
+            leader,
+            _registered: leader.and_then(lifeline::register),
+        }
+    }
+
+    async fn end(&self) {
+        if let Some(leader) = self.leader
+            && kill_process_group(leader, Signal::TERM).is_ok()
+        {
+            tokio::time::sleep(TERM_GRACE).await;
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader {
+            // No such process: nothing was left behind.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+fn resolve(program: &str) -> Result<PathBuf, WorkerError> {
+    let missing = |problem: &str| WorkerError::HandlerMissing {
+        program: program.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if program.contains('/') {
+        let path = Path::new(program);
+        return if !path.exists() {
+            Err(missing("it does not exist"))
+        } else if is_executable(path) {
+            std::path::absolute(path).map_err(|_| missing("its folder cannot be read"))
+        } else {
+            Err(missing("it is not executable"))
+        };
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| is_executable(path))
+        .ok_or_else(|| missing("it is not on the PATH"))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}

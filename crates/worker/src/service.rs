@@ -1,0 +1,76 @@
+//! The worker as a process: from configuration to drain. Shared by `pumasi worker` and
+//! `pumasi-worker`.
+
+use crate::{
+    config::WorkerConfig,
+    error::WorkerError,
+    handler::{Handlers, builtin, exec},
+    runtime::{Worker, WorkerBuilder},
+};
+use pumasi_common::{Broker, broker::Health};
+use pumasi_service::{health, shutdown::Shutdown};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
+use tokio_util::sync::CancellationToken;
+
+/// A builder with the handlers of the configuration; the built-in kinds where it names none.
+///
+/// # Errors
+/// When a handler's program is missing.
+pub fn builder(
+    broker: Arc<dyn Broker>,
+    config: WorkerConfig,
+) -> Result<WorkerBuilder, WorkerError> {
+    let handlers = handlers(&config)?;
+    Ok(Worker::builder(broker, config).handlers(handlers))
+}
+
+fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
+    let mut handlers = Handlers::default();
+    if config.handlers.is_empty() {
+        builtin::add(&mut handlers);
+        return Ok(handlers);
+    }
+    for handler in &config.handlers {
+        let exec = Arc::new(exec::Exec::new(&handler.exec)?);
+        match &handler.kind {
+            Some(kind) => handlers.set(kind.clone(), exec),
+            None => handlers.set_default(exec),
+        }
+    }
+    if let Err(error) = exec::lifeline::start() {
+        tracing::warn!(%error, "cannot watch over handler programs: they outlive a killed worker");
+    }
+    Ok(handlers)
+}
+
+/// Runs a worker with its probes until `stop`, and closes the broker.
+///
+/// # Errors
+/// When a consumer cannot start or the address for probes cannot be listened on.
+pub async fn run(
+    worker: Worker,
+    broker: &Arc<dyn Broker>,
+    probes: Option<SocketAddr>,
+    stop: Shutdown,
+) -> Result<(), WorkerError> {
+    let end = CancellationToken::new();
+    if let Some(address) = probes {
+        let live = worker.live_consumers();
+        let broker = Arc::clone(broker);
+        let ready = Arc::new(move || match broker.health() {
+            Health::Down(problem) => Err(format!("the broker is away: {problem}")),
+            Health::Up | Health::Blocked(_) if live.load(Ordering::Relaxed) == 0 => {
+                Err("no consumer".to_owned())
+            }
+            Health::Up | Health::Blocked(_) => Ok(()),
+        });
+        health::serve(address, ready, end.clone()).await?;
+    }
+    let result = worker.run(stop).await;
+    broker.close().await;
+    end.cancel();
+    result
+}
