@@ -1,1 +1,3 @@
 //! Development only: conformance suite, private RabbitMQ nodes, fault proxy, ledgers
+
+pub mod rabbitmq;

@@ -1,0 +1,412 @@
+//! Private RabbitMQ nodes on free loopback ports, ended with the process that started them.
+//!
+//! Version 3.10 is the one installed on the host; 4.3 lives in a root directory of its own and
+//! runs under `chroot`. Each node has its own Erlang port mapper, cookie, data and log directory.
+//! A small shell stands between us and the node: its standard input is our end of a pipe, so the
+//! node goes when this process goes, however it goes.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fixture that cannot start fails its test"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Where RabbitMQ 4.3 is unpacked; `PUMASI_RABBITMQ4_ROOT` overrides it.
+const ROOT_4: &str = "/var/cache/pumasi-testkit/rabbitmq-4";
+/// The server script inside either root; never the wrapper, which changes the user.
+const SERVER: &str = "usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Longest start of a node.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// Virtual hosts made with one call of the command line tool, which takes seconds to start.
+const VHOSTS_AT_ONCE: usize = 12;
+/// Runs the port mapper and the node until the pipe closes, then clears up after both.
+const KEEPER: &str = r#"
+dir=$1; epmd_port=$2; shift 2
+/usr/bin/env epmd -port "$epmd_port" -address 127.0.0.1 </dev/null &
+"$@" </dev/null &
+cat >/dev/null
+rm -rf -- "$dir" 2>/dev/null
+kill -9 -- -$$
+"#;
+
+/// Which RabbitMQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The host's 3.10.
+    V3_10,
+    /// 4.3 from its own root directory.
+    V4_3,
+}
+
+impl Version {
+    /// Both versions, oldest first.
+    pub const ALL: [Self; 2] = [Self::V3_10, Self::V4_3];
+
+    /// Whether this version is here; says why not otherwise.
+    ///
+    /// # Errors
+    /// A clause for a person.
+    ///
+    /// # Panics
+    /// When it is absent and `PUMASI_REQUIRE_RABBITMQ4` is set.
+    pub fn available(self) -> Result<(), String> {
+        let server = self.root().join(SERVER);
+        if server.exists() {
+            return Ok(());
+        }
+        let problem = format!("{self:?} is not here: {} does not exist", server.display());
+        assert!(
+            self != Self::V4_3 || std::env::var_os("PUMASI_REQUIRE_RABBITMQ4").is_none(),
+            "{problem}"
+        );
+        Err(problem)
+    }
+
+    fn root(self) -> PathBuf {
+        match self {
+            Self::V3_10 => PathBuf::from("/"),
+            Self::V4_3 => std::env::var_os("PUMASI_RABBITMQ4_ROOT")
+                .map_or_else(|| PathBuf::from(ROOT_4), PathBuf::from),
+        }
+    }
+}
+
+/// A running private node.
+#[derive(Debug)]
+pub struct RabbitMq {
+    version: Version,
+    port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    /// The node's directory, as seen inside its root.
+    inside: PathBuf,
+    keeper: Mutex<Option<Child>>,
+    vhosts: Mutex<Vec<String>>,
+    /// Last, so that it is removed after the node has gone.
+    directory: tempfile::TempDir,
+}
+
+impl RabbitMq {
+    /// Starts a node and waits until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not start within its limit; the text holds the end of its log.
+    #[must_use]
+    pub fn start(version: Version) -> Self {
+        let root = version.root();
+        let directory = tempfile::Builder::new()
+            .prefix("pumasi-rmq-")
+            .tempdir_in(root.join("tmp"))
+            .expect("a directory for the node");
+        let inside = match directory.path().strip_prefix(&root) {
+            Ok(relative) => Path::new("/").join(relative),
+            Err(_) => directory.path().to_owned(),
+        };
+        let node = Self {
+            version,
+            port: free_port(),
+            dist_port: free_port(),
+            epmd_port: free_port(),
+            inside,
+            keeper: Mutex::new(None),
+            vhosts: Mutex::new(Vec::new()),
+            directory,
+        };
+        node.write_files();
+        node.launch();
+        node
+    }
+
+    /// The node of this version that all tests of this process share; for tests that do not
+    /// kill it. Ends with the process.
+    #[must_use]
+    pub fn shared(version: Version) -> &'static Self {
+        static NODES: [OnceLock<RabbitMq>; 2] = [OnceLock::new(), OnceLock::new()];
+        let [old, new] = &NODES;
+        match version {
+            Version::V3_10 => old,
+            Version::V4_3 => new,
+        }
+        .get_or_init(|| Self::start(version))
+    }
+
+    /// Which version it is.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its AMQP port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of its default virtual host.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of a virtual host.
+    #[must_use]
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("{}/{vhost}", self.url())
+    }
+
+    /// Makes a fresh virtual host that `guest` may use and returns its name.
+    ///
+    /// # Panics
+    /// When the node does not make it.
+    pub fn new_vhost(&self) -> String {
+        let mut pool = self.vhosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.is_empty() {
+            let names: Vec<String> = (0..VHOSTS_AT_ONCE)
+                .map(|_| format!("t{}", uuid::Uuid::new_v4().simple()))
+                .collect();
+            let list = names
+                .iter()
+                .map(|name| format!("<<\"{name}\">>"))
+                .collect::<Vec<_>>()
+                .join(",");
+            self.ctl(&[
+                "eval",
+                &format!(
+                    "[begin rabbit_vhost:add(V, <<\"test\">>), \
+                     rabbit_auth_backend_internal:set_permissions(\
+                     <<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>) end \
+                     || V <- [{list}]]."
+                ),
+            ]);
+            *pool = names;
+        }
+        pool.pop().expect("the pool was just filled")
+    }
+
+    /// The URL of a fresh virtual host.
+    pub fn new_vhost_url(&self) -> String {
+        self.url_of(&self.new_vhost())
+    }
+
+    /// Runs `rabbitmqctl` against this node and returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let output = self
+            .command("/usr/lib/rabbitmq/bin/rabbitmqctl")
+            .arg("--quiet")
+            .args(args)
+            .output()
+            .expect("rabbitmqctl starts");
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {args:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Kills the node at once, as a power cut would.
+    pub fn kill9(&self) {
+        let keeper = self
+            .keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut keeper) = keeper {
+            if let Some(group) = i32::try_from(keeper.id())
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+            {
+                // A group that is gone already is what we want.
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            let _ = keeper.wait();
+        }
+        // Members of the group outlive its leader by a moment; the port must be free again.
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(self.address()).is_ok() && Instant::now() < until {
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Starts the node again, with its data, and waits until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not start within its limit.
+    pub fn restart(&self) {
+        self.kill9();
+        self.launch();
+    }
+
+    /// The last lines of the node's log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let mut text = String::new();
+        let logs = std::fs::read_dir(self.directory.path().join("log"));
+        for entry in logs.into_iter().flatten().flatten() {
+            if let Ok(log) = std::fs::read_to_string(entry.path()) {
+                let lines: Vec<&str> = log.lines().rev().take(40).collect();
+                for line in lines.iter().rev() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    fn write_files(&self) {
+        let directory = self.directory.path();
+        std::fs::create_dir(directory.join("log")).expect("a log directory");
+        let config = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\n\
+             vm_memory_high_watermark.absolute = 1GiB\n\
+             disk_free_limit.absolute = 50MB\n\
+             log.file.level = info\n",
+            self.port
+        );
+        std::fs::write(directory.join("rabbitmq.conf"), config).expect("a configuration");
+        std::fs::write(directory.join("enabled_plugins"), "[].\n").expect("a plugins file");
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = match self.version {
+            Version::V3_10 => Command::new("env"),
+            Version::V4_3 => {
+                let mut command = Command::new("chroot");
+                command.arg(self.version.root()).arg("env");
+                command
+            }
+        };
+        let at = |name: &str| self.inside.join(name).display().to_string();
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", &self.inside)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            // An address is a long name and needs no resolver, which the second root lacks.
+            .env("RABBITMQ_NODENAME", format!("pm{}@127.0.0.1", self.port))
+            .env("RABBITMQ_USE_LONGNAME", "true")
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
+            .env("RABBITMQ_CONF_ENV_FILE", at("no-env.conf"))
+            .env("RABBITMQ_MNESIA_BASE", at("data"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
+            .env("RABBITMQ_PID_FILE", at("pid"))
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            )
+            .arg(program);
+        command
+    }
+
+    fn launch(&self) {
+        let server = self.command(&format!("/{SERVER}"));
+        let output = std::fs::File::create(self.directory.path().join("log/output.txt"))
+            .expect("a file for the output");
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "pumasi-rmq-keeper"])
+            .arg(self.directory.path())
+            .arg(self.epmd_port.to_string())
+            .arg(server.get_program())
+            .args(server.get_args())
+            .env_clear()
+            .envs(
+                server
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::piped())
+            .stderr(output.try_clone().expect("a second handle"))
+            .stdout(output)
+            .process_group(0);
+        let child = keeper.spawn().expect("the node's shell starts");
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        let until = Instant::now() + START_TIMEOUT;
+        while !self.answers() {
+            assert!(
+                Instant::now() < until,
+                "{:?} did not start:\n{}",
+                self.version,
+                self.log_tail()
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Whether the node answers the AMQP header with its first method.
+    fn answers(&self) -> bool {
+        let wait = Duration::from_secs(5);
+        let Ok(mut stream) = TcpStream::connect_timeout(&self.address(), wait) else {
+            return false;
+        };
+        let mut first = [0_u8; 1];
+        stream.set_read_timeout(Some(wait)).is_ok()
+            && stream.write_all(b"AMQP\x00\x00\x09\x01").is_ok()
+            && stream.read_exact(&mut first).is_ok()
+            && first == [1]
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// A loopback port that was free a moment ago.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_starts_is_killed_and_starts_again_with_its_virtual_hosts() {
+        for version in Version::ALL {
+            if let Err(reason) = version.available() {
+                println!("skipped: {reason}");
+                continue;
+            }
+            let node = RabbitMq::start(version);
+            let vhost = node.new_vhost();
+            node.kill9();
+            node.restart();
+            assert!(node.ctl(&["list_vhosts"]).contains(&vhost));
+        }
+    }
+}
