@@ -7,5 +7,6 @@
 pub mod config;
 pub mod fatal;
 pub mod health;
+pub mod process;
 pub mod shutdown;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use pumasi_common::{Diagnostic, ErrorCode, Retryability, error::Cause};
 use serde::{Deserialize, Serialize};
 use std::{env, fmt, io, io::IsTerminal as _};
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -146,12 +147,11 @@ pub fn start(config: &TelemetryConfig, default_name: &str) -> Result<Telemetry, 
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer::<Registry>()
             .with_tracer(provider.tracer("pumasi"))
-            .with_filter(filter_fn(|meta| exported(meta.target())))
+            .with_filter(filter_fn(exported))
     });
     tracing_subscriber::registry()
         .with(traces)
-        .with(logs(config.log_format))
-        .with(filter)
+        .with(logs(config.log_format).with_filter(filter))
         .try_init()
         .map_err(|_| TelemetryError::Started)?;
     if let Some(provider) = &provider {
@@ -170,8 +170,13 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
         })
 }
 
-fn exported(target: &str) -> bool {
-    !NOT_EXPORTED.iter().any(|name| target.starts_with(name))
+/// Whether a span or event goes into traces, whatever the log level is.
+fn exported(meta: &Metadata<'_>) -> bool {
+    *meta.level() <= Level::INFO && !is_exporters(meta.target())
+}
+
+fn is_exporters(target: &str) -> bool {
+    NOT_EXPORTED.iter().any(|name| target.starts_with(name))
 }
 
 fn logs<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -250,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_exporter_does_not_export_its_own_requests() {
-        assert!(exported("pumasi_worker::execute"));
-        assert!(!exported("hyper_util::client"));
+        assert!(!is_exporters("pumasi_worker::execute"));
+        assert!(is_exporters("hyper_util::client"));
     }
 }

@@ -1,0 +1,45 @@
+//! The frame of a service's `main`: runtime, one report of a fatal error, exit status.
+
+use crate::{fatal, telemetry::Telemetry};
+use pumasi_common::Diagnostic;
+use std::{future::Future, io::Write, process::ExitCode};
+
+/// Any error that ends a process.
+#[derive(Debug)]
+pub struct Fatal(Box<dyn Diagnostic + Send + Sync>);
+
+impl<E: Diagnostic + Send + Sync + 'static> From<E> for Fatal {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl Fatal {
+    /// Prints the error to standard error and gives the exit status that fits it.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        // Nobody is left to be told when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{}", fatal::render(&*self.0));
+        fatal::exit_code(&*self.0)
+    }
+}
+
+/// Runs a service on a multi-threaded runtime and reports the error that ends it, if any.
+pub fn main_with(service: impl Future<Output = Result<(), Fatal>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "cannot start the runtime: {error}");
+            return ExitCode::from(70);
+        }
+    };
+    match runtime.block_on(service) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+/// Sends the last traces, off the runtime's own threads.
+pub async fn finish(telemetry: Telemetry) {
+    let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
+}
