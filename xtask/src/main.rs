@@ -1,2 +1,78 @@
-//! cargo xtask demo, test, ci, bench: everything a person would otherwise script
-fn main() {}
+//! `cargo xtask demo | test | ci`: everything a person would otherwise script.
+
+mod demo;
+mod process;
+mod system;
+
+use clap::{Parser, Subcommand};
+use process::{Result, cargo};
+use std::process::ExitCode;
+
+/// Automation of Pumasi's workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The main job as a story: submit, compete, kill a worker, lose nothing
+    Demo {
+        /// On a private RabbitMQ node, which is restarted with a full queue on the way
+        #[arg(long)]
+        rabbitmq: bool,
+    },
+    /// Run all tests; installs RabbitMQ 3.10 and 4.3 where they are missing and it may
+    Test,
+    /// fmt, clippy, docs, deny where it is installed, then the tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo { rabbitmq: false } => demo::embedded(),
+        Command::Demo { rabbitmq: true } => system::rabbitmq().and_then(|()| demo::rabbitmq()),
+        Command::Test => test(),
+        Command::Ci => ci(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test() -> Result {
+    system::rabbitmq()?;
+    cargo(&["build", "--workspace", "--all-targets"])?;
+    cargo(&["test", "--workspace", "--no-fail-fast"])
+}
+
+fn ci() -> Result {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
+    process::run_with(
+        "cargo",
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )?;
+    if process::succeeds("cargo", &["deny", "--version"]) {
+        cargo(&["deny", "check", "licenses", "bans", "sources"])?;
+    } else {
+        println!(
+            "cargo-deny is not installed: licences and bans are not checked (cargo install cargo-deny)"
+        );
+    }
+    test()
+}

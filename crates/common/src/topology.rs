@@ -79,6 +79,23 @@ impl Topology {
         }
     }
 
+    /// Adds queues with every default, where they are not named yet and are no subscription's.
+    pub fn add_missing(&mut self, queues: &[QueueName]) {
+        for queue in queues {
+            let named = self.queues.iter().any(|spec| spec.name == *queue);
+            let subscription = self.topics.iter().any(|topic| {
+                let own = |name| QueueName::of_subscription(&topic.name, name);
+                topic
+                    .subscriptions
+                    .iter()
+                    .any(|name| own(name).as_ref() == Ok(queue))
+            });
+            if !named && !subscription {
+                self.queues.push(QueueSpec::new(queue.clone()));
+            }
+        }
+    }
+
     /// Everything to declare, in order, each thing once.
     ///
     /// # Errors

@@ -15,7 +15,10 @@ use axum::{
     routing::post,
 };
 use problem::Problem;
-use pumasi_common::{PublishOutcome, QueueName, TaskId, TaskKind, task::TraceContext, telemetry};
+use pumasi_common::{
+    Diagnostic, ErrorCode, PublishOutcome, QueueName, Retryability, TaskId, TaskKind,
+    task::TraceContext, telemetry,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -70,12 +73,42 @@ pub async fn serve(
     client: Client,
     config: &GatewayConfig,
     stop: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(config.listen).await?;
-    tracing::info!(address = %listener.local_addr()?, "gateway listening");
+) -> Result<(), ListenError> {
+    let refuse = |source| ListenError {
+        address: config.listen,
+        source,
+    };
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    tracing::info!(%address, "gateway listening");
     axum::serve(listener, routes(client, config))
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
+        .map_err(refuse)
+}
+
+/// The gateway's address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve the gateway on {address}")]
+pub struct ListenError {
+    /// Where.
+    pub address: SocketAddr,
+    /// The system's words.
+    pub source: std::io::Error,
+}
+
+impl Diagnostic for ListenError {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::ConfigInvalid
+    }
+    fn retryability(&self) -> Retryability {
+        Retryability::Permanent
+    }
+    fn help(&self) -> Option<String> {
+        Some("give `gateway.listen` an address of this host and a port that is free".to_owned())
+    }
 }
 
 async fn submit(

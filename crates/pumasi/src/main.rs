@@ -1,2 +1,44 @@
-//! x
-fn main() {}
+//! `pumasi`: the one command a person installs.
+//!
+//! [`cli`] says what can be asked, [`settings`] what is configured, `commands` does it.
+
+mod cli;
+mod commands;
+mod failure;
+mod settings;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = pumasi_worker::handler::exec::lifeline::run_if_asked() {
+        return code;
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and end well; a usage error is 64.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(64)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return failure::internal("cannot start the runtime", error).report();
+        }
+    };
+    runtime.block_on(async {
+        match commands::run(cli).await {
+            Ok(code) => code,
+            Err(failure) => failure.report(),
+        }
+    })
+}

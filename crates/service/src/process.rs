@@ -26,7 +26,10 @@ impl Fatal {
 
 /// Runs a service on a multi-threaded runtime and reports the error that ends it, if any.
 pub fn main_with(service: impl Future<Output = Result<(), Fatal>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "cannot start the runtime: {error}");

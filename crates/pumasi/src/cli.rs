@@ -1,0 +1,267 @@
+//! The command line: the surface that users and scripts rely on.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pumasi_common::{QueueKind, QueueName, TaskId, TaskKind, TopicName, field::duration};
+use pumasi_worker::{AckMode, Prefetch};
+use std::{
+    num::{NonZeroU16, NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// The queue that is meant when none is named.
+const DEFAULT_QUEUE: &str = "tasks";
+
+/// A task queue for RabbitMQ: producers submit, workers compete.
+///
+/// Without --broker it works on an embedded broker: one file in your state folder.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pumasi",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Broker URL: amqp://user@host:5672/vhost, amqps://…, or sqlite:PATH
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Configuration file (default: pumasi.toml where it exists)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How logs are written to standard error: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub(crate) log_format: Option<String>,
+    /// Print results as JSON, one object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Submit one task, or many from a file
+    Submit(Box<Submit>),
+    /// Consume queues and run handlers
+    Worker(Worker),
+    /// Serve the HTTP gateway on this machine
+    Gateway,
+    /// Publish an event to every subscription of a topic
+    Publish(Publish),
+    /// Look at queues and change them
+    #[command(subcommand)]
+    Queue(Queue),
+    /// Compare the configured topology with the broker, or make it exist
+    #[command(subcommand)]
+    Topology(TopologyCommand),
+    /// Look at the configuration in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Tell the whole story: producers, competing workers, one killed in mid-task, nothing lost
+    Demo(Demo),
+    /// A worker process of the demo
+    #[command(hide = true)]
+    DemoWorker,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `pumasi submit`.
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    /// The payload: words joined by a space, or `-` for standard input
+    #[arg(
+        value_name = "WORDS",
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
+    pub(crate) words: Vec<String>,
+    /// A file of tasks, one JSON object per line: {"payload": …, "kind": "…", "id": "…"}; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What to do with a malformed line of the file
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    pub(crate) on_error: OnError,
+    /// The queue
+    #[arg(short, long, default_value = DEFAULT_QUEUE)]
+    pub(crate) queue: QueueName,
+    /// The kind; selects the handler
+    #[arg(short, long)]
+    pub(crate) kind: Option<TaskKind>,
+    /// The id; makes the submit safe to repeat (default: a new UUIDv7)
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) id: Option<TaskId>,
+    /// Do not start it any more after this time, like 1h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) expires: Option<Duration>,
+    /// Longest run of one attempt, like 30s
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Priority, 0 to 255
+    #[arg(long)]
+    pub(crate) priority: Option<u8>,
+    /// Most attempts
+    #[arg(long)]
+    pub(crate) attempts: Option<NonZeroU32>,
+    /// A header; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The media type of the payload
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Do not declare the queue first
+    #[arg(long)]
+    pub(crate) no_declare: bool,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "expected NAME=VALUE".to_owned())
+}
+
+/// What to do with a malformed line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// Submit nothing after it
+    Stop,
+    /// Report it and go on
+    Skip,
+}
+
+/// `pumasi worker`.
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// A queue to consume; may be repeated (default: those of the configuration, else `tasks`)
+    #[arg(short, long = "queue", value_name = "QUEUE")]
+    pub(crate) queues: Vec<QueueName>,
+    /// Most handlers running at once
+    #[arg(short, long)]
+    pub(crate) concurrency: Option<NonZeroU16>,
+    /// Most unsettled deliveries held: auto, or a number
+    #[arg(long)]
+    pub(crate) prefetch: Option<Prefetch>,
+    /// When the broker may forget a task: after-work (nothing is lost) or on-receipt
+    #[arg(long, value_parser = ack_mode)]
+    pub(crate) ack: Option<AckMode>,
+    /// How long running handlers may go on after SIGTERM
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) drain_timeout: Option<Duration>,
+    /// The worker's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The program that handles every task, with its arguments; takes the rest of the line
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
+    pub(crate) exec: Vec<String>,
+    /// Do not declare the queues first
+    #[arg(long)]
+    pub(crate) no_declare: bool,
+}
+
+fn ack_mode(text: &str) -> Result<AckMode, String> {
+    match text {
+        "after-work" => Ok(AckMode::AfterWork),
+        "on-receipt" => Ok(AckMode::OnReceipt),
+        _ => Err("expected after-work or on-receipt".to_owned()),
+    }
+}
+
+/// `pumasi publish`.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The topic
+    pub(crate) topic: TopicName,
+    /// The payload: words joined by a space, or `-` for standard input
+    #[arg(value_name = "WORDS", required = true)]
+    pub(crate) words: Vec<String>,
+    /// The kind of the event
+    #[arg(short, long)]
+    pub(crate) kind: Option<TaskKind>,
+    /// The id; makes the publish safe to repeat
+    #[arg(long)]
+    pub(crate) id: Option<TaskId>,
+}
+
+/// `pumasi queue`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// All queues the broker tells about
+    List,
+    /// One queue
+    Show {
+        /// The queue
+        name: QueueName,
+    },
+    /// Make a queue and its dead letters exist
+    Declare {
+        /// The queue
+        name: QueueName,
+        /// How it keeps tasks: quorum, classic or transient
+        #[arg(long, default_value_t = QueueKind::Quorum, value_parser = queue_kind)]
+        kind: QueueKind,
+        /// Most tasks it holds; further ones are refused
+        #[arg(long, value_name = "TASKS")]
+        length_max: Option<NonZeroU64>,
+    },
+    /// Delete all ready tasks of a queue for ever
+    Purge {
+        /// The queue
+        name: QueueName,
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+fn queue_kind(text: &str) -> Result<QueueKind, String> {
+    match text {
+        "quorum" => Ok(QueueKind::Quorum),
+        "classic" => Ok(QueueKind::Classic),
+        "transient" => Ok(QueueKind::Transient),
+        _ => Err("expected quorum, classic or transient".to_owned()),
+    }
+}
+
+/// `pumasi topology`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopologyCommand {
+    /// Say what is there, what is missing and what differs
+    Plan,
+    /// Make what is missing; change nothing that exists
+    Apply,
+}
+
+/// `pumasi config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether the configuration can be used
+    Check,
+    /// Print every value in force and where it comes from
+    Show,
+}
+
+/// `pumasi demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many tasks are submitted
+    #[arg(long, default_value_t = 30)]
+    pub(crate) tasks: u32,
+    /// How many workers compete, 2 to 20
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub(crate) workers: u32,
+    /// Wait for Enter between submitting and working
+    #[arg(long, hide = true)]
+    pub(crate) pause: bool,
+}

@@ -1,0 +1,97 @@
+//! One file per command.
+
+mod config;
+mod demo;
+mod gateway;
+mod publish;
+mod queue;
+mod submit;
+mod topology;
+mod worker;
+
+use crate::{
+    cli::{Cli, Command, Global},
+    failure::{self, Failure},
+    settings::Settings,
+};
+use clap::CommandFactory;
+use pumasi_common::Broker;
+use serde::Serialize;
+use std::{
+    io::{Read, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+/// What a command works with.
+struct Session {
+    global: Global,
+    settings: Settings,
+    broker: Arc<dyn Broker>,
+}
+
+impl Session {
+    async fn open(global: Global) -> Result<Self, Failure> {
+        let settings = Settings::load(&global)?.value;
+        Self::open_with(global, settings).await
+    }
+
+    async fn open_with(global: Global, settings: Settings) -> Result<Self, Failure> {
+        let broker = pumasi_broker::open(&settings.broker).await?;
+        Ok(Self {
+            global,
+            settings,
+            broker,
+        })
+    }
+}
+
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Submit(arguments) => submit::run(global, *arguments).await,
+        Command::Worker(arguments) => worker::run(global, arguments).await,
+        Command::Gateway => gateway::run(global).await,
+        Command::Publish(arguments) => publish::run(global, arguments).await,
+        Command::Queue(command) => queue::run(global, command).await,
+        Command::Topology(command) => topology::run(global, command).await,
+        Command::Config(command) => config::run(&global, command),
+        Command::Demo(arguments) => demo::run(global, arguments).await,
+        Command::DemoWorker => demo::run_worker(global).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pumasi", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Writes a line of data to standard output. A closed pipe ends the output, not the command.
+fn print(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Writes a line for a person to standard error.
+fn note(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes one JSON object as a line.
+fn print_json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(line) => print(line),
+        Err(error) => note(format_args!("cannot write the result as JSON: {error}")),
+    }
+}
+
+/// The payload of words: joined by a space, or all of standard input for `-`.
+fn payload(words: &[String]) -> Result<Vec<u8>, Failure> {
+    if words != ["-"] {
+        return Ok(words.join(" ").into_bytes());
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| failure::unreadable("cannot read standard input".to_owned(), error))?;
+    Ok(bytes)
+}

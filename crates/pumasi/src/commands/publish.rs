@@ -1,0 +1,34 @@
+//! `pumasi publish`: an event to every subscription of a topic.
+
+use super::{Session, payload, submit};
+use crate::{
+    cli::{Global, Publish},
+    failure::Failure,
+};
+use pumasi_common::{Destination, broker::Publication};
+use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
+use std::{process::ExitCode, sync::Arc};
+
+pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, Failure> {
+    let request = Request {
+        payload: payload(&arguments.words)?.into(),
+        content_type: Some(CONTENT_TYPE_TEXT.to_owned()),
+        kind: arguments.kind,
+        id: arguments.id,
+        ..Request::default()
+    };
+    let session = Session::open(global).await?;
+    session
+        .broker
+        .ensure_topology(&session.settings.topology())
+        .await?;
+    let publication = Publication {
+        destination: Destination::Topic(arguments.topic),
+        task: request.into_task()?,
+    };
+    let client = Client::new(Arc::clone(&session.broker));
+    let outcome = client.submit(publication).await;
+    let code = submit::tell_one(outcome, session.global.json);
+    session.broker.close().await;
+    Ok(code)
+}

@@ -1,0 +1,107 @@
+//! `pumasi submit`: one task, or a file of millions in constant memory.
+
+mod file;
+
+use super::{Session, note, payload, print, print_json};
+use crate::{
+    cli::{Global, Submit},
+    failure::Failure,
+};
+use pumasi_common::{Diagnostic, ErrorCode, PublishOutcome, TaskId};
+use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
+use serde::Serialize;
+use std::{process::ExitCode, sync::Arc};
+
+pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, Failure> {
+    let request = if arguments.file.is_none() {
+        Some(request(&arguments)?)
+    } else {
+        None
+    };
+    let session = Session::open(global).await?;
+    if !arguments.no_declare {
+        let topology = session.settings.topology_of(&arguments.queue);
+        session.broker.ensure_topology(&topology).await?;
+    }
+    let client = Client::new(Arc::clone(&session.broker));
+    let code = match request {
+        Some(request) => {
+            let outcome = client.submit(request.to_queue(&arguments.queue)?).await;
+            tell_one(outcome, session.global.json)
+        }
+        None => {
+            let window = usize::from(session.settings.broker.publish_window);
+            file::submit(&client, &arguments, session.global.json, window).await?
+        }
+    };
+    session.broker.close().await;
+    Ok(code)
+}
+
+fn request(arguments: &Submit) -> Result<Request, Failure> {
+    Ok(Request {
+        payload: payload(&arguments.words)?.into(),
+        content_type: Some(
+            arguments
+                .content_type
+                .clone()
+                .unwrap_or_else(|| CONTENT_TYPE_TEXT.to_owned()),
+        ),
+        kind: arguments.kind.clone(),
+        id: arguments.id.clone(),
+        priority: arguments.priority,
+        expires: arguments.expires,
+        timeout: arguments.timeout,
+        attempts_max: arguments.attempts,
+        headers: arguments.headers.clone(),
+    })
+}
+
+/// An outcome as `--json` prints it.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a TaskId,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Prints one outcome: the id of an accepted task to standard output, all else to standard error.
+/// Gives the error's code where it was not accepted.
+fn tell(outcome: &PublishOutcome, json: bool) -> Option<ErrorCode> {
+    let (word, id, error): (_, _, Option<&dyn Diagnostic>) = match outcome {
+        PublishOutcome::Accepted(id) => ("accepted", id, None),
+        PublishOutcome::Refused(id, refusal) => ("refused", id, Some(refusal)),
+        PublishOutcome::Unknown(id, uncertainty) => ("unknown", id, Some(uncertainty)),
+    };
+    let code = error.map(Diagnostic::code);
+    if json {
+        print_json(&Line {
+            id,
+            outcome: word,
+            code: code.map(|code| code.to_string()),
+            error: error.map(ToString::to_string),
+        });
+    } else if error.is_none() {
+        print(id);
+    }
+    code
+}
+
+/// Prints the outcome of a single submit, with the whole error text where it was not accepted.
+pub(super) fn tell_one(outcome: PublishOutcome, json: bool) -> ExitCode {
+    let code = tell(&outcome, json);
+    match outcome {
+        PublishOutcome::Accepted(_) => ExitCode::SUCCESS,
+        PublishOutcome::Refused(_, refusal) if !json => Failure::from(refusal).report(),
+        PublishOutcome::Unknown(id, uncertainty) if !json => {
+            note(format_args!("outcome unknown for {id}"));
+            Failure::from(uncertainty).report()
+        }
+        PublishOutcome::Refused(..) | PublishOutcome::Unknown(..) => {
+            ExitCode::from(code.map_or(70, ErrorCode::exit_status))
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `pumasi-worker`: the worker service, for containers. Configuration from file and environment.
+
+use pumasi_common::{ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
+use pumasi_service::{
+    config::{self, Layers},
+    health::HealthConfig,
+    process, shutdown,
+    telemetry::{self, TelemetryConfig},
+};
+use pumasi_worker::{WorkerConfig, handler::exec::lifeline, service};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+/// Consumes queues and runs handlers, until SIGTERM.
+#[derive(clap::Parser)]
+#[command(name = "pumasi-worker", version)]
+struct Cli {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Broker URL; there is no default
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+}
+
+/// The sections of `pumasi.toml`; those of other processes are left to them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    broker: ConnectionSettings,
+    queues: Vec<QueueSpec>,
+    topics: Vec<TopicSpec>,
+    worker: WorkerConfig,
+    health: HealthConfig,
+    telemetry: TelemetryConfig,
+    gateway: Option<serde_json::Value>,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = lifeline::run_if_asked() {
+        return code;
+    }
+    process::main_with(run(<Cli as clap::Parser>::parse()))
+}
+
+async fn run(cli: Cli) -> Result<(), process::Fatal> {
+    let overrides = cli
+        .broker
+        .map(|url| ("broker.url".to_owned(), url))
+        .into_iter()
+        .collect();
+    let loaded = config::load::<Settings>(&Layers {
+        file: cli.config,
+        overrides,
+        ..Layers::default()
+    })?;
+    let problems = loaded
+        .value
+        .broker
+        .problems()
+        .into_iter()
+        .chain(loaded.value.worker.problems());
+    loaded.refuse(problems)?;
+    let settings = loaded.value;
+    let telemetry = telemetry::start(&settings.telemetry, "pumasi-worker")?;
+    let stop = shutdown::on_signals();
+    let broker = pumasi_broker::open(&settings.broker).await?;
+    let mut topology = Topology {
+        queues: settings.queues,
+        topics: settings.topics,
+    };
+    topology.add_missing(&settings.worker.queues);
+    broker.ensure_topology(&topology).await?;
+    let worker = service::builder(Arc::clone(&broker), settings.worker)?.build()?;
+    service::run(worker, &broker, settings.health.listen, stop).await?;
+    process::finish(telemetry).await;
+    Ok(())
+}
