@@ -5,6 +5,7 @@
 
 mod check;
 mod layer;
+mod path;
 mod redact;
 
 pub use redact::redact;

@@ -4,33 +4,40 @@
 //! again until nothing is left to complain about.
 
 use super::{
-    ConfigError, Entry, Problem, layer,
+    ConfigError, Entry, Problem, path,
     redact::{redact, shown},
 };
-use config::{ConfigError as Foreign, Value, ValueKind};
+use config::{ConfigError as Foreign, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Most problems that are reported at once.
 const PROBLEMS_MAX: usize = 50;
 
+/// How the reader complains about a word that its enum does not have.
+const UNKNOWN_WORD: &str = " does not have variant constructor ";
+
 /// Reads the settings out of the tree, or gives all that is wrong with it.
 pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, ConfigError> {
     let mut rest = tree.clone();
     let mut problems: Vec<Problem> = Vec::new();
-    loop {
-        let error = match T::deserialize(rest.clone()) {
+    let mut taken = Vec::new();
+    while problems.len() < PROBLEMS_MAX {
+        let complaint = match T::deserialize(rest.clone()) {
             Ok(value) if problems.is_empty() => return Ok(value),
             Ok(_) => break,
-            Err(error) => Complaint::of(error),
+            Err(error) => Complaint::of(error).with_variants::<T>(),
         };
-        let repeated = problems.iter().any(|problem| problem.key == error.key);
-        if repeated {
-            break;
+        let key = path::as_written(&complaint.key, &taken);
+        if !problems.iter().any(|problem| problem.key == key) {
+            problems.push(Problem {
+                origin: path::origin(tree, &key),
+                problem: redact(&complaint.text),
+                key,
+            });
         }
-        let taken = take(&mut rest, &error.key);
-        problems.push(error.into_problem(tree));
-        if !taken || problems.len() == PROBLEMS_MAX {
-            break;
+        match path::take(&mut rest, &complaint.key) {
+            Some(key) => taken.push(path::as_written(&key, &taken)),
+            None => break,
         }
     }
     problems.sort();
@@ -45,25 +52,28 @@ struct Complaint {
 
 impl Complaint {
     fn of(error: Foreign) -> Self {
-        match error {
-            Foreign::NotFound(key) => Self {
-                key,
+        if let Foreign::NotFound(key) = error {
+            return Self {
+                key: path::dotted(&key),
                 text: "is missing".to_owned(),
-            },
-            Foreign::Type {
-                unexpected,
-                expected,
-                key,
-                ..
-            } => Self {
-                key: key.unwrap_or_default(),
-                text: format!("{unexpected} where {expected} was expected"),
-            },
-            Foreign::At { error, key, .. } => {
-                Self::of_message(key.unwrap_or_default(), &error.to_string())
-            }
-            other => Self::of_message(String::new(), &other.to_string()),
+            };
         }
+        if let Foreign::Type {
+            unexpected,
+            expected,
+            key,
+            ..
+        } = error
+        {
+            return Self {
+                key: path::dotted(&key.unwrap_or_default()),
+                text: format!("{unexpected} where {expected} was expected"),
+            };
+        }
+        if let Foreign::At { error, key, .. } = error {
+            return Self::of_message(path::dotted(&key.unwrap_or_default()), &error.to_string());
+        }
+        Self::of_message(String::new(), &error.to_string())
     }
 
     /// A complaint about a field the struct at `key` does not have names that field.
@@ -87,69 +97,19 @@ impl Complaint {
         }
     }
 
-    fn into_problem(self, tree: &Value) -> Problem {
-        Problem {
-            origin: origin(tree, &self.key),
-            problem: redact(&self.text),
-            key: self.key,
-        }
-    }
-}
-
-/// One step of a path: a field of a table or a place in a list.
-enum Step<'a> {
-    Field(&'a str),
-    Index(usize),
-}
-
-/// `a.b[0].c` as steps.
-fn steps(key: &str) -> Vec<Step<'_>> {
-    key.split(['.', '['])
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            part.strip_suffix(']')
-                .and_then(|index| index.parse().ok())
-                .map_or(Step::Field(part), Step::Index)
-        })
-        .collect()
-}
-
-/// The origin of the value of this key, or of what is nearest above it.
-fn origin(tree: &Value, key: &str) -> String {
-    let mut nearest = tree;
-    for step in steps(key) {
-        let next = match (&nearest.kind, step) {
-            (ValueKind::Table(table), Step::Field(field)) => table.get(field),
-            (ValueKind::Array(values), Step::Index(index)) => values.get(index),
-            _ => None,
+    /// The reader does not say what values a word may have; another reader is asked that does.
+    fn with_variants<T: DeserializeOwned>(mut self) -> Self {
+        let Some((_, word)) = self.text.split_once(UNKNOWN_WORD) else {
+            return self;
         };
-        let Some(next) = next else { break };
-        nearest = next;
-    }
-    nearest.origin().unwrap_or(layer::DEFAULT).to_owned()
-}
-
-/// Takes the value of this key out of the tree. False when it is not there.
-fn take(tree: &mut Value, key: &str) -> bool {
-    let mut path = steps(key);
-    let Some(last) = path.pop() else { return false };
-    let mut parent = tree;
-    for step in path {
-        let next = match (&mut parent.kind, step) {
-            (ValueKind::Table(table), Step::Field(field)) => table.get_mut(field),
-            (ValueKind::Array(values), Step::Index(index)) => values.get_mut(index),
-            _ => None,
+        let alone = path::alone(&self.key, serde_json::Value::from(word));
+        self.text = match serde_json::from_value::<T>(alone) {
+            Err(error) if error.to_string().starts_with("unknown variant") => error
+                .to_string()
+                .replacen("unknown variant", "unknown value", 1),
+            _ => format!("unknown value `{word}`"),
         };
-        let Some(next) = next else { return false };
-        parent = next;
-    }
-    match (&mut parent.kind, last) {
-        (ValueKind::Table(table), Step::Field(field)) => table.remove(field).is_some(),
-        (ValueKind::Array(values), Step::Index(index)) if index < values.len() => {
-            values.remove(index);
-            true
-        }
-        _ => false,
+        self
     }
 }
 
@@ -185,7 +145,7 @@ fn list(entries: &mut Vec<Entry>, tree: &Value, key: String, json: &serde_json::
     };
     entries.push(Entry {
         value: shown(&key, &text),
-        origin: origin(tree, &key),
+        origin: path::origin(tree, &key),
         key,
     });
 }

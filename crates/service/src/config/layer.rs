@@ -47,18 +47,18 @@ fn read(path: &Path) -> Result<Value, ConfigError> {
         return Err(whole(&path.display().to_string(), problem));
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text, path.display().to_string())
+    parse(&text, &path.display().to_string())
 }
 
-fn parse(text: &str, origin: String) -> Result<Value, ConfigError> {
+fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
     match text.parse::<toml::Table>() {
-        Ok(table) => Ok(of_toml(toml::Value::Table(table), &origin)),
+        Ok(table) => Ok(of_toml(toml::Value::Table(table), &origin.to_owned())),
         Err(error) => {
             // Only the parser's words: the line itself may hold a password.
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
             let problem = format!("line {line} is not TOML: {}", error.message());
-            Err(whole(&origin, problem))
+            Err(whole(origin, problem))
         }
     }
 }

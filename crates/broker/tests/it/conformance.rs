@@ -1,0 +1,57 @@
+//! Every case of the conformance suite, on every broker that can be had here.
+
+use futures_util::FutureExt;
+use pumasi_common::ConnectionSettings;
+use pumasi_testkit::{
+    conformance::{cases, LIMIT},
+    rabbitmq::{RabbitMq, Version},
+};
+use std::panic::AssertUnwindSafe;
+
+/// Runs all cases, each on a broker of its own, and reports all that fail.
+async fn check(fresh: impl Fn() -> ConnectionSettings) {
+    let mut failed = Vec::new();
+    for case in cases() {
+        let settings = ConnectionSettings { payload_bytes_max: 1024 * 1024, ..fresh() };
+        let broker = pumasi_broker::open(&settings).await.expect("the broker opens");
+        let run = AssertUnwindSafe((case.run)(broker.clone())).catch_unwind();
+        match tokio::time::timeout(3 * LIMIT, run).await {
+            Ok(Ok(())) => println!("ok      {}", case.name),
+            Ok(Err(_)) => failed.push(case.name),
+            Err(_) => failed.push(case.name),
+        }
+        broker.close().await;
+    }
+    assert!(failed.is_empty(), "cases failed: {failed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_broker_fulfils_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = std::sync::atomic::AtomicU32::new(0);
+    check(|| {
+        let number = files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = folder.path().join(format!("{number}.db"));
+        ConnectionSettings::of_url(&format!("sqlite:{}", path.display()))
+    })
+    .await;
+}
+
+async fn check_rabbitmq(version: Version) {
+    if let Err(missing) = version.available() {
+        eprintln!("left out: {missing}");
+        return;
+    }
+    let node = RabbitMq::shared(version);
+    check(|| ConnectionSettings::of_url(&node.new_vhost_url())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_3_10_fulfils_the_contract() {
+    check_rabbitmq(Version::V3_10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_4_3_fulfils_the_contract() {
+    check_rabbitmq(Version::V4_3).await;
+}

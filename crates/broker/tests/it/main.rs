@@ -1,0 +1,3 @@
+//! Integration tests of the brokers behind their common door.
+
+mod conformance;
