@@ -1,0 +1,181 @@
+//! [`RabbitMqBroker`]: the contract's calls, handed to the stage that does each.
+
+use crate::{
+    admin,
+    connection::Link,
+    consume::{RabbitMqConsumer, Source},
+    publish::Publisher,
+    topology::{self, Mode},
+};
+use futures_util::FutureExt;
+use pumasi_common::{
+    Broker, BrokerAdmin, ConnectionSettings, Consumer, Publication, PublishOutcome, QueueKind,
+    QueueName, Topology,
+    broker::{
+        AdminError, BoxFuture, Capabilities, ConsumeError, ConsumeOptions, Health, OpenError,
+        QueueStatus,
+    },
+    connection::AmqpAddress,
+    topology::{Plan, TopologyError},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// Tasks kept by RabbitMQ.
+///
+/// One connection publishes and one consumes: while RabbitMQ blocks a publishing connection,
+/// settlements go on.
+#[derive(Debug)]
+pub struct RabbitMqBroker {
+    settings: ConnectionSettings,
+    publish_link: Arc<Link>,
+    consume_link: Arc<Link>,
+    publisher: Arc<Publisher>,
+    consumers: Arc<AtomicUsize>,
+}
+
+impl RabbitMqBroker {
+    /// Connects once, trying each host; from then on a lost connection is made anew for ever.
+    ///
+    /// # Errors
+    /// [`OpenError`] when no host can be used; its code tells an unreachable broker from a
+    /// refused login and a missing virtual host. Its text never holds a password.
+    pub async fn open(
+        settings: &ConnectionSettings,
+        address: &AmqpAddress,
+    ) -> Result<Arc<Self>, OpenError> {
+        let publish_link = Arc::new(Link::new(settings, address, "publish"));
+        publish_link.connection().await?;
+        let publisher = Arc::new(Publisher::start(publish_link.clone(), settings));
+        Ok(Arc::new(Self {
+            settings: settings.clone(),
+            publish_link,
+            consume_link: Arc::new(Link::new(settings, address, "consume")),
+            publisher,
+            consumers: Arc::new(AtomicUsize::new(0)),
+        }))
+    }
+
+    /// Longest answer to one question: a connect and a reply.
+    fn limit(&self) -> Duration {
+        self.settings.connect_timeout.saturating_mul(2)
+    }
+
+    async fn in_time<T>(
+        &self,
+        question: impl Future<Output = Result<T, AdminError>>,
+    ) -> Result<T, AdminError> {
+        timeout(self.limit(), question).await.unwrap_or_else(|_| {
+            Err(AdminError::Failed {
+                problem: "the broker did not answer in time".to_owned(),
+                source: None,
+            })
+        })
+    }
+}
+
+impl Broker for RabbitMqBroker {
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, PublishOutcome> {
+        self.publisher.publish(publication).boxed()
+    }
+
+    fn consume(
+        &self,
+        options: ConsumeOptions,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>> {
+        let source = Source {
+            link: self.consume_link.clone(),
+            publisher: self.publisher.clone(),
+            settings: self.settings.clone(),
+            consumers: self.consumers.clone(),
+        };
+        async move {
+            let consumer = RabbitMqConsumer::start(source, options).await?;
+            Ok(Box::new(consumer) as Box<dyn Consumer>)
+        }
+        .boxed()
+    }
+
+    fn ensure_topology<'a>(
+        &'a self,
+        topology: &'a Topology,
+    ) -> BoxFuture<'a, Result<Plan, TopologyError>> {
+        topology::apply(&self.publish_link, topology, Mode::Ensure, self.limit()).boxed()
+    }
+
+    fn plan_topology<'a>(
+        &'a self,
+        topology: &'a Topology,
+    ) -> BoxFuture<'a, Result<Plan, TopologyError>> {
+        topology::apply(&self.publish_link, topology, Mode::Plan, self.limit()).boxed()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            system: "rabbitmq",
+            product: "RabbitMQ".to_owned(),
+            queue_kinds: vec![QueueKind::Quorum, QueueKind::Classic, QueueKind::Transient],
+            lists_queues: false,
+            payload_bytes_max: self.settings.payload_bytes_max,
+        }
+    }
+
+    fn health(&self) -> Health {
+        let publishing = self.publish_link.health();
+        if publishing == Health::Up && self.consumers.load(Ordering::Relaxed) > 0 {
+            // A consuming connection is never blocked: it publishes nothing.
+            return match self.consume_link.health() {
+                Health::Down(why) => Health::Down(why),
+                Health::Up | Health::Blocked(_) => Health::Up,
+            };
+        }
+        publishing
+    }
+
+    fn admin(&self) -> &dyn BrokerAdmin {
+        self
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.publisher.close(self.settings.close_timeout).await;
+            self.publish_link.close().await;
+            self.consume_link.close().await;
+        }
+        .boxed()
+    }
+}
+
+impl BrokerAdmin for RabbitMqBroker {
+    fn queues<'a>(
+        &'a self,
+        known: &'a [QueueName],
+    ) -> BoxFuture<'a, Result<Vec<QueueStatus>, AdminError>> {
+        async move {
+            let mut found = Vec::with_capacity(known.len());
+            for name in known {
+                match self.queue(name).await {
+                    Ok(status) => found.push(status),
+                    Err(AdminError::QueueMissing { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(found)
+        }
+        .boxed()
+    }
+
+    fn queue<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<QueueStatus, AdminError>> {
+        self.in_time(admin::queue(&self.publish_link, name)).boxed()
+    }
+
+    fn purge<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<u64, AdminError>> {
+        self.in_time(admin::purge(&self.publish_link, name)).boxed()
+    }
+}

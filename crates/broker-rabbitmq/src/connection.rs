@@ -1,0 +1,315 @@
+//! How RabbitMQ is reached: a connection over the host list, made anew when it is lost.
+//!
+//! A [`Link`] holds at most one connection. Whoever needs it asks; one that was lost is replaced
+//! then. Backing off between the tries is the asker's business, with [`Backoff`].
+
+use crate::error;
+use futures_util::StreamExt;
+use lapin::{
+    Connection, ConnectionProperties, Event,
+    tcp::OwnedTLSConfig,
+    uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
+};
+use pumasi_common::{
+    ConnectionSettings, ErrorCode,
+    broker::{Health, OpenError},
+    connection::{AmqpAddress, BrokerAddress, Host, password},
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{task::AbortHandle, time::timeout};
+
+/// The largest frame we take; RabbitMQ's own default.
+const FRAME_BYTES_MAX: u32 = 131_072;
+/// First wait after a failed try.
+const BACKOFF_BASE: Duration = Duration::from_millis(200);
+/// Longest wait between two tries.
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// One connection of a role, `publish` or `consume`.
+#[derive(Debug)]
+pub(crate) struct Link {
+    settings: ConnectionSettings,
+    address: AmqpAddress,
+    role: &'static str,
+    next_host: AtomicUsize,
+    slot: tokio::sync::Mutex<Option<Live>>,
+    health: Arc<Mutex<Health>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    connection: Arc<Connection>,
+    events: AbortHandle,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.events.abort();
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        settings: &ConnectionSettings,
+        address: &AmqpAddress,
+        role: &'static str,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            address: address.clone(),
+            role,
+            next_host: AtomicUsize::new(0),
+            slot: tokio::sync::Mutex::new(None),
+            health: Arc::new(Mutex::new(Health::Down("not connected yet".to_owned()))),
+        }
+    }
+
+    /// The connection; a lost one is replaced with one pass over the hosts.
+    pub(crate) async fn connection(&self) -> Result<Arc<Connection>, OpenError> {
+        let mut slot = self.slot.lock().await;
+        if let Some(live) = slot.as_ref()
+            && live.connection.status().connected()
+        {
+            return Ok(live.connection.clone());
+        }
+        *slot = None;
+        match self.connect().await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                set(&self.health, Health::Up);
+                let events = tokio::spawn(watch(connection.clone(), self.health.clone()));
+                *slot = Some(Live {
+                    connection: connection.clone(),
+                    events: events.abort_handle(),
+                });
+                Ok(connection)
+            }
+            Err(error) => {
+                set(&self.health, Health::Down(error.problem.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it can be worked with now.
+    pub(crate) fn health(&self) -> Health {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Closes the connection within the close deadline.
+    pub(crate) async fn close(&self) {
+        let Some(live) = self.slot.lock().await.take() else {
+            return;
+        };
+        // A peer that does not answer is left to its heartbeat.
+        let _ = timeout(
+            self.settings.close_timeout,
+            live.connection.close(200, "closed".into()),
+        )
+        .await;
+        set(&self.health, Health::Down("closed".to_owned()));
+    }
+
+    async fn connect(&self) -> Result<Connection, OpenError> {
+        let mut last = None;
+        for _ in 0..self.address.hosts.len().max(1) {
+            let turn = self.next_host.load(Ordering::Relaxed);
+            let Some(host) = self
+                .address
+                .hosts
+                .get(turn % self.address.hosts.len().max(1))
+            else {
+                break;
+            };
+            match self.connect_to(host).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    self.next_host
+                        .store(turn.wrapping_add(1), Ordering::Relaxed);
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            self.error(ErrorCode::BrokerUnreachable, "no host is given".to_owned())
+        }))
+    }
+
+    async fn connect_to(&self, host: &Host) -> Result<Connection, OpenError> {
+        let from_file = match &self.settings.password_file {
+            None => None,
+            Some(path) => Some(
+                read(path, "password file")
+                    .await
+                    .map_err(|problem| self.error(ErrorCode::ConfigUnreadable, problem))?,
+            ),
+        };
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: match &self.settings.ca_file {
+                None => None,
+                Some(path) => Some(
+                    read(path, "CA file")
+                        .await
+                        .map_err(|problem| self.error(ErrorCode::ConfigUnreadable, problem))?,
+                ),
+            },
+        };
+        let uri = self.uri(host, from_file.as_deref());
+        let runtime = lapin::runtime::default_runtime()
+            .map_err(|error| self.error(ErrorCode::Internal, error.to_string()))?;
+        let name = self
+            .settings
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("pumasi {}", std::process::id()));
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("{name} ({})", self.role).into_bytes().into());
+        let connecting = Box::pin(Connection::connect_uri_with_config(
+            uri, properties, tls, runtime,
+        ));
+        match timeout(self.settings.connect_timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(self.explain(host, error)),
+            Err(_) => Err(self.error(
+                ErrorCode::BrokerUnreachable,
+                format!(
+                    "{host} did not answer within {:?}",
+                    self.settings.connect_timeout
+                ),
+            )),
+        }
+    }
+
+    /// Built by hand: lapin's parser loses IPv6 hosts and knows no host lists.
+    fn uri(&self, host: &Host, from_file: Option<&str>) -> AMQPUri {
+        let secret = password(from_file, &self.address.password);
+        AMQPUri {
+            scheme: if self.address.tls {
+                AMQPScheme::AMQPS
+            } else {
+                AMQPScheme::AMQP
+            },
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo {
+                    username: self.address.user.clone(),
+                    password: secret.expose().to_owned(),
+                },
+                host: host.name.clone(),
+                port: host.port,
+            },
+            vhost: self.address.vhost.clone(),
+            query: AMQPQueryString {
+                frame_max: Some(FRAME_BYTES_MAX),
+                heartbeat: Some(
+                    u16::try_from(self.settings.heartbeat.as_secs().clamp(1, 60)).unwrap_or(10),
+                ),
+                ..AMQPQueryString::default()
+            },
+        }
+    }
+
+    fn explain(&self, host: &Host, error: lapin::Error) -> OpenError {
+        let vhost = &self.address.vhost;
+        let (code, problem, help) = match error::reply(&error) {
+            Some((error::NOT_ALLOWED, text)) if text.contains("not found") => (
+                ErrorCode::VhostMissing,
+                format!("the virtual host `{vhost}` does not exist"),
+                Some("create it with `rabbitmqctl add_vhost`, or correct the URL"),
+            ),
+            Some((error::NOT_ALLOWED, text)) => (
+                ErrorCode::AccessRefused,
+                text,
+                Some("grant the user permissions on the virtual host"),
+            ),
+            Some((error::ACCESS_REFUSED, _)) => (
+                ErrorCode::AccessRefused,
+                format!("the login of user `{}` was refused", self.address.user),
+                Some("check the user and the password"),
+            ),
+            Some((_, text)) => (
+                ErrorCode::BrokerUnreachable,
+                format!("{host}: {text}"),
+                None,
+            ),
+            None => (
+                ErrorCode::BrokerUnreachable,
+                format!("{host}: {error}"),
+                Some("check that the broker runs and that the address is right"),
+            ),
+        };
+        OpenError {
+            help: help.map(str::to_owned),
+            source: error::cause(error),
+            ..self.error(code, problem)
+        }
+    }
+
+    fn error(&self, code: ErrorCode, problem: String) -> OpenError {
+        OpenError {
+            address: BrokerAddress::Amqp(self.address.clone()).to_string(),
+            problem,
+            code,
+            help: None,
+            source: None,
+        }
+    }
+}
+
+/// The only listener of a connection's events: lapin's listeners compete for them.
+async fn watch(connection: Arc<Connection>, health: Arc<Mutex<Health>>) {
+    let mut events = Box::pin(connection.events_listener());
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ConnectionBlocked(reason) => set(&health, Health::Blocked(reason)),
+            Event::ConnectionUnblocked | Event::Connected => set(&health, Health::Up),
+            Event::Error(error) if !connection.status().connected() => {
+                set(&health, Health::Down(error.to_string()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn set(health: &Mutex<Health>, now: Health) {
+    *health.lock().unwrap_or_else(PoisonError::into_inner) = now;
+}
+
+async fn read(path: &std::path::Path, what: &str) -> Result<String, String> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| format!("the {what} {} cannot be read: {error}", path.display()))
+}
+
+/// Waits between tries: doubling from 200 ms to 5 s, each shortened by up to half at random.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    /// Waits before the next try.
+    pub(crate) async fn wait(&mut self) {
+        let full = BACKOFF_BASE
+            .saturating_mul(1 << self.tries.min(10))
+            .min(BACKOFF_CAP);
+        self.tries = self.tries.saturating_add(1);
+        tokio::time::sleep(full - full.mul_f64(0.5 * jitter())).await;
+    }
+}
+
+/// A number in 0..1 that differs between processes and calls.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let hash = std::hash::RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,284 @@
+//! A task comes in: one channel per consumer, made anew whenever it ends.
+
+use crate::{
+    connection::{Backoff, Link},
+    convert,
+    error::{self, ACCESS_REFUSED, NOT_FOUND},
+    publish::Publisher,
+    settle::ChannelSettler,
+};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use lapin::{
+    Channel,
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use pumasi_common::{
+    ConnectionSettings, Consumer, Delivery, QueueName,
+    broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions},
+};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// What a consumer needs to make its channel anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) link: Arc<Link>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) settings: ConnectionSettings,
+    pub(crate) consumers: Arc<AtomicUsize>,
+}
+
+/// One channel's life of a consumer.
+struct Generation {
+    consumer: lapin::Consumer,
+    channel: Channel,
+    settler: Arc<ChannelSettler>,
+}
+
+enum State {
+    Live(Generation),
+    Reviving(BoxFuture<'static, Generation>),
+    Ended,
+}
+
+/// A consumer that outlives its channels.
+pub(crate) struct RabbitMqConsumer {
+    source: Source,
+    options: ConsumeOptions,
+    queue: Arc<QueueName>,
+    state: State,
+    stopping: bool,
+}
+
+impl RabbitMqConsumer {
+    /// Starts consuming; only this first try fails, later ones are repeated.
+    pub(crate) async fn start(
+        source: Source,
+        options: ConsumeOptions,
+    ) -> Result<Self, ConsumeError> {
+        let limit = source.settings.connect_timeout.saturating_mul(2);
+        let queue = Arc::new(options.queue.clone());
+        let generation = match timeout(limit, open(&source, &options, &queue)).await {
+            Ok(opened) => opened?,
+            Err(_) => {
+                return Err(failed(&queue, "the broker did not answer in time", None));
+            }
+        };
+        source.consumers.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            source,
+            options,
+            queue,
+            state: State::Live(generation),
+            stopping: false,
+        })
+    }
+
+    fn revive(&self) -> BoxFuture<'static, Generation> {
+        let source = self.source.clone();
+        let options = self.options.clone();
+        let queue = self.queue.clone();
+        async move {
+            let limit = source.settings.connect_timeout.saturating_mul(2);
+            let mut backoff = Backoff::default();
+            loop {
+                backoff.wait().await;
+                match timeout(limit, open(&source, &options, &queue)).await {
+                    Ok(Ok(generation)) => return generation,
+                    Ok(Err(error)) => tracing::debug!(%error, "cannot consume yet"),
+                    Err(_) => tracing::debug!(%queue, "consuming took too long to start"),
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+fn failed(
+    queue: &QueueName,
+    problem: &str,
+    source: Option<pumasi_common::error::Cause>,
+) -> ConsumeError {
+    ConsumeError::Failed {
+        queue: queue.clone(),
+        problem: problem.to_owned(),
+        source,
+    }
+}
+
+async fn open(
+    source: &Source,
+    options: &ConsumeOptions,
+    queue: &Arc<QueueName>,
+) -> Result<Generation, ConsumeError> {
+    let connection = source
+        .link
+        .connection()
+        .await
+        .map_err(|error| failed(queue, &error.to_string(), Some(Box::new(error))))?;
+    let explain = |error: lapin::Error| match error::reply(&error) {
+        Some((NOT_FOUND, _)) => ConsumeError::QueueMissing {
+            queue: options.queue.clone(),
+        },
+        Some((ACCESS_REFUSED, reply)) => ConsumeError::NotPermitted {
+            queue: options.queue.clone(),
+            reply,
+        },
+        Some((_, text)) => failed(queue, &text, error::cause(error)),
+        None => failed(queue, &error.to_string(), error::cause(error)),
+    };
+    let channel = connection.create_channel().await.map_err(explain)?;
+    channel
+        .basic_qos(options.prefetch.get(), BasicQosOptions { global: false })
+        .await
+        .map_err(explain)?;
+    let consumer = channel
+        .basic_consume(
+            options.queue.as_str().into(),
+            tag(&options.consumer).into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .map_err(explain)?;
+    let settler = ChannelSettler::start(channel.clone(), queue.clone(), source.publisher.clone());
+    Ok(Generation {
+        consumer,
+        channel,
+        settler,
+    })
+}
+
+/// A consumer tag shows the worker's name; it is unique because each channel has one consumer.
+fn tag(consumer: &str) -> &str {
+    let mut end = consumer.len().min(200);
+    while !consumer.is_char_boundary(end) {
+        end -= 1;
+    }
+    consumer.get(..end).unwrap_or_default()
+}
+
+impl Stream for RabbitMqConsumer {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Live(live) => match live.consumer.poll_next_unpin(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(message))) => {
+                        let (task, count) = convert::task(&message.properties, message.data);
+                        let delivery = Delivery::new(
+                            task,
+                            this.queue.clone(),
+                            message.delivery_tag,
+                            live.settler.clone(),
+                        )
+                        .with_history(message.redelivered, count);
+                        return Poll::Ready(Some(delivery));
+                    }
+                    Poll::Ready(Some(Err(_)) | None) if this.stopping => {
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(end) => {
+                        let why = end.and_then(Result::err).map(|error| error.to_string());
+                        tracing::info!(queue = %this.queue, why, "consumer lost, starting again");
+                        live.settler.end();
+                        close_in_background(live.channel.clone(), Duration::from_secs(5));
+                        this.state = State::Reviving(this.revive());
+                    }
+                },
+                State::Reviving(revival) => match revival.poll_unpin(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(generation) => this.state = State::Live(generation),
+                },
+                State::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Consumer for RabbitMqConsumer {
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        match &self.state {
+            State::Live(live) => {
+                let channel = live.channel.clone();
+                let tag = live.consumer.tag();
+                let limit = self.source.settings.close_timeout;
+                tokio::spawn(async move {
+                    let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
+                    if !matches!(timeout(limit, cancel).await, Ok(Ok(()))) {
+                        tracing::debug!("the broker did not confirm the end of a consumer");
+                    }
+                });
+            }
+            State::Reviving(_) | State::Ended => self.state = State::Ended,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        match &self.state {
+            State::Live(live) => !self.stopping && live.channel.status().connected(),
+            State::Reviving(_) | State::Ended => false,
+        }
+    }
+
+    fn close(mut self: Box<Self>) -> Boxed<'static, ()> {
+        let limit = self.source.settings.close_timeout;
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        async move {
+            if let State::Live(live) = state {
+                let orderly = async {
+                    live.settler.flush().await;
+                    live.settler.end();
+                    // One that is closed already is what we want.
+                    let _ = live.channel.close(200, "closed".into()).await;
+                };
+                if timeout(limit, orderly).await.is_err() {
+                    tracing::debug!("closing a consumer took too long");
+                }
+                live.settler.end();
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Drop for RabbitMqConsumer {
+    fn drop(&mut self) {
+        self.source.consumers.fetch_sub(1, Ordering::Relaxed);
+        if let State::Live(live) = &self.state {
+            // What is unsettled goes back; what is settled still gets its moment.
+            let settler = live.settler.clone();
+            let channel = live.channel.clone();
+            let limit = self.source.settings.close_timeout;
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let _ = timeout(limit, settler.flush()).await;
+                    settler.end();
+                    close_in_background(channel, limit);
+                });
+            }
+        }
+    }
+}
+
+fn close_in_background(channel: Channel, limit: Duration) {
+    tokio::spawn(async move {
+        // Usually closed already: that is why it is replaced.
+        let _ = timeout(limit, channel.close(200, "replaced".into())).await;
+    });
+}

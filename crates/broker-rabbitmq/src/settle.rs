@@ -1,0 +1,215 @@
+//! What the broker is told: one acker per consumer channel.
+//!
+//! A settlement belongs to the channel its delivery came on and never reaches another: each
+//! channel has a settler of its own, which is over when the channel is.
+
+mod window;
+
+use crate::publish::Publisher;
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, FutureExt, join_all},
+    stream::FuturesUnordered,
+};
+use lapin::{
+    Channel,
+    options::{BasicAckOptions, BasicNackOptions},
+};
+use pumasi_common::{
+    DeadLetter, Destination, Publication, PublishOutcome, QueueName, Settlement, Task,
+    broker::{SettleError, Settler},
+    wire,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot};
+use window::AckWindow;
+
+/// Most settlements that are told together.
+const BATCH: usize = 256;
+/// How long a task whose dead letter was not taken stays with us before it is given back.
+const DEAD_REFUSED_WAIT: Duration = Duration::from_secs(1);
+
+/// Takes the settlements of one channel's deliveries.
+///
+/// Its inbox is unbounded in form only: it holds at most one settlement per unsettled delivery.
+#[derive(Debug)]
+pub(crate) struct ChannelSettler {
+    commands: mpsc::UnboundedSender<Command>,
+    over: Arc<AtomicBool>,
+    channel: Channel,
+}
+
+#[derive(Debug)]
+enum Command {
+    Settle(u64, Arc<Task>, Settlement),
+    Flush(oneshot::Sender<()>),
+}
+
+impl ChannelSettler {
+    /// Starts the acker of a channel.
+    pub(crate) fn start(
+        channel: Channel,
+        queue: Arc<QueueName>,
+        publisher: Arc<Publisher>,
+    ) -> Arc<Self> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let acker = Acker {
+            channel: channel.clone(),
+            queue,
+            publisher,
+            over: over.clone(),
+            window: AckWindow::default(),
+            letters: FuturesUnordered::new(),
+            flushes: Vec::new(),
+        };
+        tokio::spawn(acker.run(inbox));
+        Arc::new(Self {
+            commands,
+            over,
+            channel,
+        })
+    }
+
+    /// Ends this generation: nothing is told on its channel any more.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Waits until everything settled so far was told, dead letters included.
+    pub(crate) async fn flush(&self) {
+        let (done, told) = oneshot::channel();
+        if self.commands.send(Command::Flush(done)).is_ok() {
+            // The acker has ended: there is nothing left to tell.
+            let _ = told.await;
+        }
+    }
+}
+
+impl Settler for ChannelSettler {
+    fn settle(
+        &self,
+        token: u64,
+        task: &Arc<Task>,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        if !self.is_current(token) {
+            return Err(SettleError::Superseded);
+        }
+        self.commands
+            .send(Command::Settle(token, task.clone(), settlement))
+            .map_err(|_| SettleError::Superseded)
+    }
+
+    fn is_current(&self, _token: u64) -> bool {
+        !self.over.load(Ordering::Acquire) && self.channel.status().connected()
+    }
+}
+
+struct Acker {
+    channel: Channel,
+    queue: Arc<QueueName>,
+    publisher: Arc<Publisher>,
+    over: Arc<AtomicBool>,
+    window: AckWindow,
+    /// Dead letters on their way: the tag, and whether the letter was taken.
+    letters: FuturesUnordered<BoxFuture<'static, (u64, bool)>>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+impl Acker {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut open = true;
+        while open || !self.letters.is_empty() {
+            let mut acks = Vec::new();
+            let mut releases = Vec::new();
+            tokio::select! {
+                count = inbox.recv_many(&mut batch, BATCH), if open => open = count > 0,
+                Some((tag, taken)) = self.letters.next(), if !self.letters.is_empty() => {
+                    if taken { acks.push(tag) } else { releases.push(tag) }
+                }
+            }
+            for command in batch.drain(..) {
+                match command {
+                    Command::Settle(tag, _, Settlement::Ack) => acks.push(tag),
+                    Command::Settle(tag, _, Settlement::Release) => releases.push(tag),
+                    Command::Settle(tag, task, Settlement::DeadLetter(letter)) => {
+                        self.letters.push(self.bury(tag, &task, &letter));
+                    }
+                    Command::Flush(done) => self.flushes.push(done),
+                }
+            }
+            if !self.over.load(Ordering::Acquire) && !self.tell(&acks, &releases).await {
+                self.over.store(true, Ordering::Release);
+            }
+            if self.letters.is_empty() {
+                for done in self.flushes.drain(..) {
+                    // Whoever waited may have gone.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    /// Tells one wave; the frames leave together. False when the channel is gone.
+    async fn tell(&mut self, acks: &[u64], releases: &[u64]) -> bool {
+        let channel = &self.channel;
+        let mut frames: Vec<BoxFuture<'_, lapin::Result<()>>> = Vec::new();
+        for tag in releases {
+            self.window.told(*tag);
+            let options = BasicNackOptions {
+                multiple: false,
+                requeue: true,
+            };
+            frames.push(channel.basic_nack(*tag, options).boxed());
+        }
+        for frame in self.window.acknowledge(acks) {
+            let multiple = frame.multiple;
+            frames.push(
+                channel
+                    .basic_ack(frame.tag, BasicAckOptions { multiple })
+                    .boxed(),
+            );
+        }
+        join_all(frames).await.iter().all(Result::is_ok)
+    }
+
+    /// Publishes the dead letter; only a confirmed one lets the original go.
+    fn bury(
+        &self,
+        tag: u64,
+        task: &Arc<Task>,
+        letter: &DeadLetter,
+    ) -> BoxFuture<'static, (u64, bool)> {
+        let mut dead = Task::clone(task);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        wire::mark_dead(&mut dead, &self.queue, letter, now);
+        // A dead letter waits for a person, however long that takes.
+        dead.expires_after = None;
+        let publication = Publication {
+            destination: Destination::Queue(self.queue.dead()),
+            task: dead,
+        };
+        let publisher = self.publisher.clone();
+        let queue = self.queue.clone();
+        async move {
+            let outcome = publisher.publish(publication).await;
+            if matches!(outcome, PublishOutcome::Accepted(_)) {
+                return (tag, true);
+            }
+            tracing::warn!(%queue, ?outcome, "dead letter not taken, task given back");
+            tokio::time::sleep(DEAD_REFUSED_WAIT).await;
+            (tag, false)
+        }
+        .boxed()
+    }
+}
