@@ -1,0 +1,125 @@
+//! The operator's side: looking at queues and emptying them.
+
+use crate::{Inner, SqliteBroker, convert::signed, writer::Command};
+use pumasi_common::{
+    BrokerAdmin, QueueKind, QueueName,
+    broker::{AdminError, BoxFuture, QueueStatus},
+};
+use rusqlite::{Connection, OptionalExtension, Row};
+use tokio::sync::oneshot;
+
+const STATUS: &str = "SELECT q.name, q.kind, q.length, \
+     (SELECT count(*) FROM consumers c JOIN tasks t ON t.consumer = c.id AND t.consumer <> 0 \
+      WHERE c.queue_id = q.id AND t.queue_id = q.id), \
+     (SELECT count(*) FROM consumers c WHERE c.queue_id = q.id) FROM queues q";
+
+impl BrokerAdmin for SqliteBroker {
+    fn queues<'a>(
+        &'a self,
+        _known: &'a [QueueName],
+    ) -> BoxFuture<'a, Result<Vec<QueueStatus>, AdminError>> {
+        Box::pin(async move {
+            let rows = |sql: &Connection| -> rusqlite::Result<Vec<Option<QueueStatus>>> {
+                sql.prepare_cached(&format!("{STATUS} ORDER BY q.name"))?
+                    .query_map([], status)?
+                    .collect()
+            };
+            let found = self.0.read(rows).await.map_err(failed)?;
+            Ok(found.into_iter().flatten().collect())
+        })
+    }
+
+    fn queue<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<QueueStatus, AdminError>> {
+        Box::pin(async move {
+            let queue = name.clone();
+            let row = move |sql: &Connection| {
+                sql.prepare_cached(&format!("{STATUS} WHERE q.name = ?1"))?
+                    .query_row([queue.as_str()], status)
+                    .optional()
+            };
+            let found = self.0.read(row).await.map_err(failed)?;
+            found.flatten().ok_or_else(|| missing(name))
+        })
+    }
+
+    fn purge<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<u64, AdminError>> {
+        Box::pin(async move {
+            let purged = purge(&self.0, name.clone()).await?;
+            purged.ok_or_else(|| missing(name))
+        })
+    }
+}
+
+fn failed(problem: String) -> AdminError {
+    AdminError::Failed {
+        problem,
+        source: None,
+    }
+}
+
+fn missing(name: &QueueName) -> AdminError {
+    AdminError::QueueMissing {
+        queue: name.clone(),
+    }
+}
+
+/// Nothing for a name that is not ours to have written.
+fn status(row: &Row<'_>) -> rusqlite::Result<Option<QueueStatus>> {
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    let name: String = row.get(0)?;
+    let kind: String = row.get(1)?;
+    let length: i64 = row.get(2)?;
+    let held: i64 = row.get(3)?;
+    let kind = [QueueKind::Quorum, QueueKind::Classic]
+        .into_iter()
+        .find(|known| known.to_string() == kind);
+    Ok(QueueName::new(&name)
+        .or_else(|error| dead_name(&name).ok_or(error))
+        .ok()
+        .map(|name| QueueStatus {
+            name,
+            kind,
+            ready: count(length - held),
+            in_flight: Some(count(held)),
+            consumers: row.get(4).map(count).unwrap_or_default(),
+        }))
+}
+
+/// The dead letters of a queue with a very long name have one that is longer than allowed.
+fn dead_name(name: &str) -> Option<QueueName> {
+    let of = name.strip_suffix(".dead")?;
+    QueueName::new(of).ok().map(|queue| queue.dead())
+}
+
+async fn purge(inner: &Inner, name: QueueName) -> Result<Option<u64>, AdminError> {
+    let (answer, answered) = oneshot::channel();
+    let job = Command::Job(Some(Box::new(move |batch| {
+        let found: Option<(i64, i64)> = batch
+            .sql
+            .query_row(
+                "SELECT q.id, coalesce(sum(t.bytes), 0) FROM queues q \
+                 LEFT JOIN tasks t ON t.queue_id = q.id AND t.consumer = 0 \
+                 WHERE q.name = ?1 GROUP BY q.id",
+                [name.as_str()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let mut purged = None;
+        if let Some((queue, bytes)) = found {
+            let count = batch.sql.execute(
+                "DELETE FROM tasks WHERE queue_id = ?1 AND consumer = 0",
+                [queue],
+            )?;
+            batch.grow(queue, -signed(count), -bytes);
+            purged = u64::try_from(count).ok();
+        }
+        Ok(Box::new(move || {
+            // A caller that was cancelled needs no answer.
+            let _ = answer.send(purged);
+        }))
+    })));
+    if inner.writer.send(job).is_err() {
+        return Err(failed("the store is closed".to_owned()));
+    }
+    answered.await.map_err(|_| failed(inner.why_not_written()))
+}

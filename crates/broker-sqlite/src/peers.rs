@@ -1,0 +1,232 @@
+//! Processes that share a store: who lives, how one wakes another, who takes back what a dead or
+//! stalled one held.
+//!
+//! A process with consumers has two files in the peers folder. `I.alive` is locked as long as the
+//! process lives, and holds a counter that moves as long as it runs. `I.wake` is a pipe; a byte
+//! in it says that something was assigned. All are watched in a ring: each by the one before it.
+
+mod watch;
+
+pub(crate) use watch::Reap;
+
+use crate::{reader::Ask, store::Paths, writer::Command};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+use uuid::Uuid;
+
+const ALIVE: &str = "alive";
+const WAKE: &str = "wake";
+/// How often a process shows that it runs and looks at its neighbour, at most.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The entry of this process; dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    pub(crate) instance: String,
+    folder: PathBuf,
+    ended: Arc<AtomicBool>,
+    pipe: Arc<File>,
+    /// Held locked until the entry is gone.
+    _alive: Arc<File>,
+    _stop: Sender<()>,
+}
+
+/// What a presence talks to.
+pub(crate) struct Links {
+    pub(crate) writer: Sender<Command>,
+    pub(crate) reader: Sender<Ask>,
+    pub(crate) stall_timeout: Duration,
+}
+
+impl Presence {
+    /// Makes the entry and starts its two threads: one waits in the pipe, one ticks.
+    pub(crate) fn start(paths: &Paths, links: Links) -> io::Result<Arc<Self>> {
+        let folder = paths.peers.clone();
+        fs::create_dir_all(&folder)?;
+        let instance = Uuid::now_v7().simple().to_string();
+        let wake = file_of(&folder, &instance, WAKE);
+        rustix::fs::mknodat(CWD, &wake, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        // Open in both directions it never sees an end.
+        let pipe = Arc::new(OpenOptions::new().read(true).write(true).open(&wake)?);
+        let alive = Arc::new(locked(&folder, &instance)?);
+        let ended = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = mpsc::channel();
+        listen(Arc::clone(&pipe), Arc::clone(&ended), links.reader.clone())?;
+        let watch = watch::Watch::new(&folder, &instance, links.stall_timeout);
+        tick(Arc::clone(&alive), stopped, watch, links)?;
+        Ok(Arc::new(Self {
+            instance,
+            folder,
+            ended,
+            pipe,
+            _alive: alive,
+            _stop: stop,
+        }))
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        remove(&self.folder, &self.instance);
+        self.ended.store(true, Ordering::Release);
+        // The listener ends at its next byte.
+        let _ = (&*self.pipe).write(&[0]);
+    }
+}
+
+fn locked(folder: &Path, instance: &str) -> io::Result<File> {
+    let fresh = file_of(folder, instance, "new");
+    let file = OpenOptions::new()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .open(&fresh)?;
+    file.lock()?;
+    file.write_all_at(&0_u64.to_le_bytes(), 0)?;
+    fs::rename(&fresh, file_of(folder, instance, ALIVE))?;
+    Ok(file)
+}
+
+fn listen(pipe: Arc<File>, ended: Arc<AtomicBool>, reader: Sender<Ask>) -> io::Result<()> {
+    let run = move || {
+        let mut bytes = [0; 4096];
+        loop {
+            match (&*pipe).read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // The tick looks as well, only later.
+                    tracing::debug!(%error, "wake pipe not readable");
+                    return;
+                }
+                Ok(_) if ended.load(Ordering::Acquire) => return,
+                Ok(_) => {
+                    if reader.send(Ask::Refresh).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("pumasi-wake".to_owned())
+        .spawn(run)
+        .map(drop)
+}
+
+fn tick(
+    alive: Arc<File>,
+    stopped: mpsc::Receiver<()>,
+    mut watch: watch::Watch,
+    links: Links,
+) -> io::Result<()> {
+    let pause = TICK.min(links.stall_timeout / 4);
+    let run = move || {
+        let mut beat = 0_u64;
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            beat += 1;
+            if let Err(error) = alive.write_all_at(&beat.to_le_bytes(), 0) {
+                tracing::debug!(%error, "sign of life not written");
+            }
+            if links.reader.send(Ask::Beat).is_err() {
+                return;
+            }
+            for reap in watch.look() {
+                if links.writer.send(Command::Reap(reap)).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("pumasi-beat".to_owned())
+        .spawn(run)
+        .map(drop)
+}
+
+fn file_of(folder: &Path, instance: &str, what: &str) -> PathBuf {
+    folder.join(format!("{instance}.{what}"))
+}
+
+fn remove(folder: &Path, instance: &str) {
+    for what in [ALIVE, WAKE] {
+        match fs::remove_file(file_of(folder, instance, what)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(%error, instance, "peer entry not removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Whether the instance has a living process: its entry is locked.
+pub(crate) fn is_alive(folder: &Path, instance: &str) -> bool {
+    match File::open(file_of(folder, instance, ALIVE)) {
+        Ok(file) => matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn counter(folder: &Path, instance: &str) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let file = File::open(file_of(folder, instance, ALIVE)).ok()?;
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// The pipes of other processes, kept open.
+#[derive(Debug)]
+pub(crate) struct Wakers {
+    folder: PathBuf,
+    pipes: HashMap<String, File>,
+}
+
+/// Most pipes kept open.
+const PIPES_MAX: usize = 256;
+
+impl Wakers {
+    pub(crate) fn new(paths: &Paths) -> Self {
+        Self {
+            folder: paths.peers.clone(),
+            pipes: HashMap::new(),
+        }
+    }
+
+    /// Tells an instance that something was assigned to it. One that is not there is not missed:
+    /// its neighbour takes its tasks back.
+    pub(crate) fn wake(&mut self, instance: &str) {
+        if !self.pipes.contains_key(instance) {
+            if self.pipes.len() >= PIPES_MAX {
+                self.pipes.clear();
+            }
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let path = file_of(&self.folder, instance, WAKE);
+            match rustix::fs::open(&path, flags, Mode::empty()) {
+                Ok(pipe) => self.pipes.insert(instance.to_owned(), File::from(pipe)),
+                Err(_) => return,
+            };
+        }
+        let Some(mut pipe) = self.pipes.get(instance) else {
+            return;
+        };
+        match pipe.write(&[1]) {
+            // Full: it is going to wake anyway.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.pipes.remove(instance);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! How a handed-over task ends: acknowledged, moved aside, given back, or taken back.
+//!
+//! Every statement names the task and the delivery. A delivery that was superseded matches no
+//! row, so a late settlement does nothing.
+
+use crate::{batch::Batch, convert, writer::Command};
+use pumasi_common::{
+    DeadLetter, DeadReason, QueueName, Settlement, Task,
+    broker::{SettleError, Settler},
+    wire,
+};
+use rusqlite::{OptionalExtension, params};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A settlement on its way to the writer.
+pub(crate) struct Settle {
+    place: Place,
+    delivery: i64,
+    end: End,
+}
+
+/// Where a held task is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) seq: i64,
+    pub(crate) consumer: i64,
+}
+
+enum End {
+    Ack,
+    Release,
+    /// With the headers of the dead letter.
+    Dead(Option<String>),
+}
+
+/// The deliveries that one consumer holds.
+pub(crate) struct Held {
+    pub(crate) queue: Arc<QueueName>,
+    places: Mutex<HashMap<u64, Place>>,
+    live: AtomicBool,
+    writer: Sender<Command>,
+}
+
+impl Held {
+    pub(crate) fn new(queue: Arc<QueueName>, writer: Sender<Command>) -> Self {
+        Self {
+            queue,
+            places: Mutex::default(),
+            live: AtomicBool::new(false),
+            writer,
+        }
+    }
+
+    pub(crate) fn add(&self, token: u64, place: Place) {
+        self.places().insert(token, place);
+    }
+
+    /// All are superseded: they went back to the store.
+    pub(crate) fn supersede(&self) -> usize {
+        let mut places = self.places();
+        let count = places.len();
+        places.clear();
+        count
+    }
+
+    pub(crate) fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Release);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<u64, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Settler for Held {
+    fn settle(
+        &self,
+        token: u64,
+        task: &Arc<Task>,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        let place = self
+            .places()
+            .remove(&token)
+            .ok_or(SettleError::Superseded)?;
+        let end = match settlement {
+            Settlement::Ack => End::Ack,
+            Settlement::Release => End::Release,
+            Settlement::DeadLetter(letter) => {
+                End::Dead(dead_headers(Task::clone(task), &self.queue, &letter))
+            }
+        };
+        let settle = Settle {
+            place,
+            delivery: convert::signed(token),
+            end,
+        };
+        self.writer
+            .send(Command::Settle(settle))
+            .map_err(|_| SettleError::Superseded)
+    }
+
+    fn is_current(&self, token: u64) -> bool {
+        self.places().contains_key(&token)
+    }
+}
+
+fn dead_headers(mut task: Task, queue: &QueueName, letter: &DeadLetter) -> Option<String> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    wire::mark_dead(&mut task, queue, letter, now);
+    // What could be stored once can be stored again.
+    convert::headers_text(&task).ok().flatten()
+}
+
+/// Does what a settlement says; says whether the delivery was still current.
+pub(crate) fn apply(batch: &mut Batch<'_>, settle: &Settle) -> rusqlite::Result<bool> {
+    let Settle {
+        place: Place { seq, consumer },
+        delivery,
+        end,
+    } = settle;
+    let queue: Option<i64> = match end {
+        End::Ack => {
+            let gone: Option<(i64, i64)> = batch
+                .sql
+                .prepare_cached(
+                    "DELETE FROM tasks WHERE seq = ?1 AND delivery = ?2 RETURNING queue_id, bytes",
+                )?
+                .query_row([seq, delivery], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            if let Some((queue, bytes)) = gone {
+                batch.grow(queue, -1, -bytes);
+            }
+            gone.map(|(queue, _)| queue)
+        }
+        End::Release => batch
+            .sql
+            .prepare_cached(
+                "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1 \
+                 WHERE seq = ?1 AND delivery = ?2 RETURNING queue_id",
+            )?
+            .query_row([seq, delivery], |row| row.get(0))
+            .optional()?,
+        End::Dead(headers) => move_aside(batch, *seq, *delivery, headers.as_deref())?,
+    };
+    if let Some(queue) = queue {
+        batch.free(*consumer);
+        batch.touch(queue);
+    }
+    Ok(queue.is_some())
+}
+
+/// Moves a held task to its queue's dead letters; gives the queue it left.
+fn move_aside(
+    batch: &mut Batch<'_>,
+    seq: i64,
+    delivery: i64,
+    headers: Option<&str>,
+) -> rusqlite::Result<Option<i64>> {
+    let found: Option<(i64, i64, Option<i64>)> = batch
+        .sql
+        .prepare_cached(
+            "SELECT t.queue_id, t.bytes, d.id FROM tasks t \
+             JOIN queues q ON q.id = t.queue_id LEFT JOIN queues d ON d.name = q.dead_letter \
+             WHERE t.seq = ?1 AND t.delivery = ?2",
+        )?
+        .query_row([seq, delivery], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((queue, bytes, dead)) = found else {
+        return Ok(None);
+    };
+    // A queue without dead letters (dead letters themselves) keeps the task, marked.
+    let target = dead.unwrap_or(queue);
+    batch
+        .sql
+        .prepare_cached(
+            "UPDATE tasks SET queue_id = ?2, headers = ?3, consumer = 0, delivery = 0, \
+             delivery_count = 0, redelivered = 0 WHERE seq = ?1",
+        )?
+        .execute(params![seq, target, headers])?;
+    if target != queue {
+        batch.grow(queue, -1, -bytes);
+        batch.grow(target, 1, bytes);
+    }
+    batch.touch(target);
+    Ok(Some(queue))
+}
+
+/// Removes a consumer; what it holds is ready again and not counted.
+pub(crate) fn release_all(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
+    batch
+        .sql
+        .prepare_cached(
+            "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1 \
+             WHERE consumer = ?1 AND consumer <> 0",
+        )?
+        .execute([consumer])?;
+    forget(batch, consumer)
+}
+
+/// Removes every consumer of an instance that died or stalled; what they hold is ready again and
+/// counted, and moved aside when it was counted too often.
+pub(crate) fn reap(batch: &mut Batch<'_>, instance: &str) -> rusqlite::Result<usize> {
+    let consumers: Vec<i64> = batch
+        .sql
+        .prepare_cached("SELECT id FROM consumers WHERE instance = ?1")?
+        .query_map([instance], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for consumer in &consumers {
+        move_aside_often_returned(batch, *consumer)?;
+        batch
+            .sql
+            .prepare_cached(
+                "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1, \
+                 delivery_count = delivery_count + 1 WHERE consumer = ?1 AND consumer <> 0",
+            )?
+            .execute([consumer])?;
+        forget(batch, *consumer)?;
+    }
+    Ok(consumers.len())
+}
+
+fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
+    let sql = batch.sql;
+    let spent: Vec<i64> = sql
+        .prepare_cached(
+            "SELECT t.seq FROM tasks t JOIN queues q ON q.id = t.queue_id \
+             WHERE t.consumer = ?1 AND t.consumer <> 0 AND t.delivery_count >= q.delivery_limit \
+             AND q.dead_letter IS NOT NULL",
+        )?
+        .query_map([consumer], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let read = format!(
+        "SELECT {}, (SELECT name FROM queues q WHERE q.id = queue_id), \
+         (SELECT name FROM consumers c WHERE c.id = consumer) FROM tasks WHERE seq = ?1",
+        convert::COLUMNS
+    );
+    for seq in spent {
+        let (found, queue, worker) = sql.prepare_cached(&read)?.query_row([seq], |row| {
+            let queue: String = row.get(15)?;
+            let worker: String = row.get(16)?;
+            Ok((convert::delivered(row)?, queue, worker))
+        })?;
+        let letter = DeadLetter::new(
+            DeadReason::Crashed,
+            "its worker died or stalled too often while it held the task",
+            &worker,
+        );
+        let Ok(queue) = QueueName::new(&queue) else {
+            continue;
+        };
+        let headers = dead_headers(found.task, &queue, &letter);
+        move_aside(batch, seq, found.delivery, headers.as_deref())?;
+    }
+    Ok(())
+}
+
+fn forget(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
+    let queue: Option<i64> = batch
+        .sql
+        .prepare_cached("DELETE FROM consumers WHERE id = ?1 RETURNING queue_id")?
+        .query_row([consumer], |row| row.get(0))
+        .optional()?;
+    if let Some(queue) = queue {
+        batch.touch(queue);
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What the tests share.
+
+use futures_util::StreamExt;
+use pumasi_broker_sqlite::SqliteBroker;
+use pumasi_common::{
+    Broker, Consumer, Delivery, Destination, Publication, PublishOutcome, QueueName, Task,
+    Topology, broker::ConsumeOptions, connection::ConnectionSettings,
+};
+use std::{num::NonZeroU16, path::Path, sync::Arc, time::Duration};
+
+/// The limit of every wait.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+pub(crate) fn settings() -> ConnectionSettings {
+    ConnectionSettings {
+        stall_timeout: Duration::from_secs(1),
+        ..ConnectionSettings::default()
+    }
+}
+
+/// A broker with the queue `q`.
+pub(crate) async fn open(path: &Path) -> Arc<SqliteBroker> {
+    let broker = SqliteBroker::open(&settings(), path).await.unwrap();
+    let topology = Topology::of_queues([queue()]);
+    broker.ensure_topology(&topology).await.unwrap();
+    broker
+}
+
+pub(crate) async fn publish(broker: &SqliteBroker, text: &str) -> PublishOutcome {
+    let publication = Publication {
+        destination: Destination::Queue(queue()),
+        task: Task::new(text.to_owned()),
+    };
+    broker.publish(publication).await
+}
+
+pub(crate) async fn submit(broker: &SqliteBroker, text: &str) {
+    let outcome = publish(broker, text).await;
+    assert!(
+        matches!(outcome, PublishOutcome::Accepted(_)),
+        "{outcome:?}"
+    );
+}
+
+pub(crate) async fn consume(
+    broker: &SqliteBroker,
+    of: &QueueName,
+    prefetch: u16,
+) -> Box<dyn Consumer> {
+    let options = ConsumeOptions {
+        queue: of.clone(),
+        prefetch: NonZeroU16::new(prefetch).unwrap(),
+        consumer: "test".to_owned(),
+    };
+    broker.consume(options).await.unwrap()
+}
+
+pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+    tokio::time::timeout(LIMIT, consumer.next())
+        .await
+        .expect("a delivery in time")
+        .expect("a delivery, not the end")
+}
+
+pub(crate) fn text(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.task().payload.to_vec()).unwrap()
+}
