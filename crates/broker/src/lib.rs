@@ -6,6 +6,8 @@ mod instrumented;
 
 pub use instrumented::Instrumented;
 
+use pumasi_broker_rabbitmq::RabbitMqBroker;
+use pumasi_broker_sqlite::SqliteBroker;
 use pumasi_common::{
     Broker, ConnectionSettings, Diagnostic as _,
     broker::OpenError,
@@ -27,16 +29,11 @@ pub async fn open(settings: &ConnectionSettings) -> Result<Arc<dyn Broker>, Open
     let address = settings
         .address()
         .map_err(|error| misread(settings, &error))?;
-    let broker: Result<Arc<dyn Broker>, OpenError> = match address {
-        BrokerAddress::Amqp(_) | BrokerAddress::Sqlite(_) => Err(OpenError {
-            address: address.to_string(),
-            problem: "this kind of broker is not built in".to_owned(),
-            code: pumasi_common::ErrorCode::Unsupported,
-            help: None,
-            source: None,
-        }),
+    let broker: Arc<dyn Broker> = match address {
+        BrokerAddress::Amqp(amqp) => RabbitMqBroker::open(settings, &amqp).await?,
+        BrokerAddress::Sqlite(path) => SqliteBroker::open(settings, &path).await?,
     };
-    broker.map(Instrumented::where_traced)
+    Ok(Instrumented::where_traced(broker))
 }
 
 fn misread(settings: &ConnectionSettings, error: &UrlError) -> OpenError {
@@ -66,7 +63,8 @@ fn without_login(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pumasi_common::ErrorCode;
+    use pumasi_common::{ErrorCode, telemetry::SYSTEM_SQLITE};
+    use std::{net::TcpListener, time::Duration};
 
     #[tokio::test]
     async fn an_address_that_cannot_be_read_is_explained_without_its_password() {
@@ -87,6 +85,27 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::ConfigInvalid);
             assert!(error.help().is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn each_scheme_leads_to_its_broker() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("queue.db");
+        let url = format!("sqlite:{}", file.display());
+        let broker = open(&ConnectionSettings::of_url(&url)).await.unwrap();
+        assert_eq!(broker.capabilities().system, SYSTEM_SQLITE);
+        broker.close().await;
+
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let url = format!("amqp://u:hunter2@{}", nobody.unwrap());
+        let mut settings = ConnectionSettings::of_url(&url);
+        settings.connect_timeout = Duration::from_secs(1);
+        let error = open(&settings).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BrokerUnreachable);
+        assert!(
+            !format!("{error} {error:?}").contains("hunter2"),
+            "{error:?}"
+        );
     }
 
     #[tokio::test]
