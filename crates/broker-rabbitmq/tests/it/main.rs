@@ -1,0 +1,120 @@
+//! The contract against real RabbitMQ nodes of both versions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod consuming;
+mod publishing;
+mod reaching;
+mod topology;
+
+use futures_util::StreamExt;
+use pumasi_broker_rabbitmq::RabbitMqBroker;
+use pumasi_common::{
+    Broker, ConnectionSettings, Consumer, Delivery, Destination, Publication, PublishOutcome,
+    QueueKind, QueueName, QueueSpec, Task, Topology,
+    broker::{ConsumeOptions, OpenError},
+    connection::BrokerAddress,
+};
+use pumasi_testkit::rabbitmq::{RabbitMq, Version};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs a test on each version that is here.
+fn each<F: Future<Output = ()>>(test: impl Fn(&'static RabbitMq) -> F) {
+    for version in Version::ALL {
+        if let Err(reason) = version.available() {
+            println!("skipped: {reason}");
+            continue;
+        }
+        println!("on {version:?}");
+        let node = RabbitMq::shared(version);
+        runtime().block_on(test(node));
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn open(url: &str) -> Arc<RabbitMqBroker> {
+    open_with(ConnectionSettings::of_url(url)).await.unwrap()
+}
+
+async fn open_with(settings: ConnectionSettings) -> Result<Arc<RabbitMqBroker>, OpenError> {
+    let BrokerAddress::Amqp(address) = settings.address().unwrap() else {
+        panic!("not AMQP");
+    };
+    RabbitMqBroker::open(&settings, &address).await
+}
+
+fn name(text: &str) -> QueueName {
+    QueueName::new(text).unwrap()
+}
+
+async fn declare(broker: &RabbitMqBroker, queue: &str, kind: QueueKind) {
+    let topology = Topology {
+        queues: vec![QueueSpec::new(name(queue)).with_kind(kind)],
+        topics: vec![],
+    };
+    broker.ensure_topology(&topology).await.unwrap();
+}
+
+fn publication(queue: &str, payload: &str) -> Publication {
+    Publication {
+        destination: Destination::Queue(name(queue)),
+        task: Task::new(payload.to_owned()),
+    }
+}
+
+async fn publish(broker: &RabbitMqBroker, queue: &str, payload: &str) {
+    let outcome = broker.publish(publication(queue, payload)).await;
+    assert!(
+        matches!(outcome, PublishOutcome::Accepted(_)),
+        "{outcome:?}"
+    );
+}
+
+async fn consume(broker: &RabbitMqBroker, queue: &str, prefetch: u16) -> Box<dyn Consumer> {
+    let options = ConsumeOptions {
+        queue: name(queue),
+        prefetch: NonZeroU16::new(prefetch).unwrap(),
+        consumer: "test".to_owned(),
+    };
+    broker.consume(options).await.unwrap()
+}
+
+async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+    timeout(LIMIT, consumer.next())
+        .await
+        .expect("a delivery in time")
+        .expect("the stream goes on")
+}
+
+fn payload(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.task().payload.to_vec()).unwrap()
+}
+
+/// Waits until the queue has this many ready tasks.
+async fn until_ready(broker: &RabbitMqBroker, queue: &str, ready: u64) {
+    let queue = name(queue);
+    timeout(LIMIT, async {
+        while broker.admin().queue(&queue).await.unwrap().ready != ready {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("the count in time");
+}

@@ -1,0 +1,112 @@
+//! What becomes of a publish.
+
+use super::*;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use pumasi_common::{Refusal, TopicName};
+use std::collections::HashSet;
+
+#[test]
+fn an_unroutable_task_among_a_thousand_good_ones_is_the_only_one_refused() {
+    each(|node| async move {
+        let broker = open(&node.new_vhost_url()).await;
+        declare(&broker, "good", QueueKind::Classic).await;
+        for round in 0..20 {
+            let mut wave = FuturesUnordered::new();
+            let mut lost = HashSet::new();
+            for number in 0..1001 {
+                let bad = number == (round * 53) % 1001;
+                let queue = if bad { "nowhere" } else { "good" };
+                let publication = publication(queue, "x");
+                if bad {
+                    lost.insert(publication.task.id.clone());
+                }
+                wave.push(broker.publish(publication));
+            }
+            while let Some(outcome) = wave.next().await {
+                let refused = matches!(
+                    &outcome,
+                    PublishOutcome::Refused(_, Refusal::Unroutable { .. })
+                );
+                assert_eq!(refused, lost.contains(outcome.id()), "{outcome:?}");
+                assert!(refused || matches!(outcome, PublishOutcome::Accepted(_)));
+            }
+        }
+        until_ready(&broker, "good", 20_000).await;
+        broker.close().await;
+    });
+}
+
+#[test]
+fn many_unroutable_tasks_among_good_ones_are_told_apart() {
+    each(|node| async move {
+        let broker = open(&node.new_vhost_url()).await;
+        declare(&broker, "good", QueueKind::Quorum).await;
+        let mut wave = FuturesUnordered::new();
+        let mut lost = HashSet::new();
+        for number in 0..3000_u32 {
+            let bad = number % 3 == 1;
+            let publication = publication(if bad { "nowhere" } else { "good" }, "x");
+            if bad {
+                lost.insert(publication.task.id.clone());
+            }
+            wave.push(broker.publish(publication));
+        }
+        while let Some(outcome) = wave.next().await {
+            let accepted = matches!(outcome, PublishOutcome::Accepted(_));
+            assert_eq!(!accepted, lost.contains(outcome.id()), "{outcome:?}");
+        }
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_missing_topic_costs_its_neighbours_nothing() {
+    each(|node| async move {
+        let broker = open(&node.new_vhost_url()).await;
+        declare(&broker, "good", QueueKind::Classic).await;
+        let mut wave = FuturesUnordered::new();
+        for number in 0..200 {
+            let mut publication = publication("good", "x");
+            if number == 100 {
+                publication.destination = Destination::Topic(TopicName::new("missing").unwrap());
+            }
+            wave.push(broker.publish(publication));
+        }
+        let mut refused = 0;
+        while let Some(outcome) = wave.next().await {
+            match outcome {
+                PublishOutcome::Accepted(_) => {}
+                PublishOutcome::Refused(_, Refusal::Unroutable { destination }) => {
+                    assert!(matches!(destination, Destination::Topic(_)));
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(refused, 1);
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    each(|node| async move {
+        let broker = open(&node.new_vhost_url()).await;
+        let mut spec = QueueSpec::new(name("small")).with_kind(QueueKind::Classic);
+        spec.length_max = std::num::NonZeroU64::new(2);
+        let topology = Topology {
+            queues: vec![spec],
+            topics: vec![],
+        };
+        broker.ensure_topology(&topology).await.unwrap();
+        let mut full = 0;
+        for _ in 0..6 {
+            let outcome = broker.publish(publication("small", "x")).await;
+            if matches!(outcome, PublishOutcome::Refused(_, Refusal::Full { .. })) {
+                full += 1;
+            }
+        }
+        assert!(full >= 3, "{full}");
+        broker.close().await;
+    });
+}
