@@ -33,7 +33,7 @@ pub(crate) fn rabbitmq() -> Result {
     build()?;
     let failed = |error: std::io::Error| format!("the demo cannot go on: {error}");
     println!("starting a private RabbitMQ node");
-    let mut node = RabbitMq::start(Version::V3_10);
+    let node = RabbitMq::start(Version::V3_10);
     let mut demo = pumasi()
         .args(["demo", "--pause", "--broker", &node.url()])
         .stdin(Stdio::piped())

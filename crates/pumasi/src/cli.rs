@@ -244,7 +244,7 @@ pub(crate) enum TopologyCommand {
 }
 
 /// `pumasi config`.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say whether the configuration can be used
     Check,

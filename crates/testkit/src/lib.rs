@@ -1,3 +1,15 @@
 //! Development only: conformance suite, private RabbitMQ nodes, fault proxy, ledgers
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "test support fails by panicking"
+)]
+
+pub mod conformance;
 pub mod rabbitmq;

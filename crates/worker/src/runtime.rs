@@ -163,7 +163,7 @@ impl Worker {
             shared: Arc::clone(&shared),
             places: Arc::clone(&places),
             running: running.clone(),
-            threads: handler_threads.handle().clone(),
+            threads: handler_threads.handle(),
             live: Arc::clone(&self.live),
         });
         let stopped = join_all(intakes.map(|intake| intake.run(shutdown.intake.clone()))).await;

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use pumasi_common::ConnectionSettings;
 use pumasi_testkit::{
-    conformance::{cases, LIMIT},
+    conformance::{LIMIT, cases},
     rabbitmq::{RabbitMq, Version},
 };
 use std::panic::AssertUnwindSafe;
@@ -12,8 +12,13 @@ use std::panic::AssertUnwindSafe;
 async fn check(fresh: impl Fn() -> ConnectionSettings) {
     let mut failed = Vec::new();
     for case in cases() {
-        let settings = ConnectionSettings { payload_bytes_max: 1024 * 1024, ..fresh() };
-        let broker = pumasi_broker::open(&settings).await.expect("the broker opens");
+        let settings = ConnectionSettings {
+            payload_bytes_max: 1024 * 1024,
+            ..fresh()
+        };
+        let broker = pumasi_broker::open(&settings)
+            .await
+            .expect("the broker opens");
         let run = AssertUnwindSafe((case.run)(broker.clone())).catch_unwind();
         match tokio::time::timeout(3 * LIMIT, run).await {
             Ok(Ok(())) => println!("ok      {}", case.name),

@@ -1,0 +1,116 @@
+//! What the work-queue tutorial teaches, done with Pumasi on every broker.
+
+use crate::{
+    broker::on_every_broker,
+    process::{Worker, lines, ready, submit_lines, until},
+};
+use std::{collections::HashSet, fmt::Write};
+
+fn numbers(range: std::ops::Range<u32>) -> String {
+    range.fold(String::new(), |mut text, number| {
+        writeln!(text, "{{\"text\":\"{number}\"}}").unwrap();
+        text
+    })
+}
+
+#[test]
+fn two_idle_workers_share_three_tasks_two_to_one() {
+    on_every_broker(|broker| {
+        let mut workers = [(); 2].map(|()| Worker::start(&broker.url, &["-q", "rr", "-c", "1"]));
+        for number in ["1", "2", "3"] {
+            lines(&broker.url, &["submit", "-q", "rr", number]);
+        }
+        until("three tasks", || {
+            workers.iter_mut().map(|w| w.listen().len()).sum::<usize>() == 3
+        });
+        let mut split = workers.map(|worker| worker.said.len());
+        split.sort_unstable();
+        assert_eq!(split, [1, 2], "{}", broker.url);
+    });
+}
+
+#[test]
+fn a_thousand_tasks_over_four_workers_are_done_once_each() {
+    on_every_broker(|broker| {
+        let accepted = submit_lines(&broker.url, "many", &numbers(0..1000));
+        assert_eq!(accepted.len(), 1000);
+        let mut workers = [(); 4].map(|()| Worker::start(&broker.url, &["-q", "many", "-c", "8"]));
+        until("all tasks", || {
+            workers.iter_mut().map(|w| w.listen().len()).sum::<usize>() >= 1000
+        });
+        for worker in &mut workers {
+            worker.terminate();
+            assert_eq!(worker.wait(), Some(0));
+            worker.listen();
+        }
+        let said: Vec<String> = workers
+            .iter()
+            .flat_map(|worker| worker.said.clone())
+            .collect();
+        assert_eq!(said.len(), 1000, "{}", broker.url);
+        assert_eq!(said.into_iter().collect::<HashSet<_>>().len(), 1000);
+        assert_eq!(ready(&broker.url, "many"), 0);
+    });
+}
+
+#[test]
+fn a_task_of_a_killed_worker_is_done_by_another() {
+    on_every_broker(|broker| {
+        let mut first = Worker::start(&broker.url, &["-q", "ack", "-c", "1"]);
+        lines(&broker.url, &["submit", "-q", "ack", "long.........."]);
+        first.wait_for_lines(1);
+        first.kill();
+        let mut second = Worker::start(&broker.url, &["-q", "ack", "-c", "1"]);
+        assert_eq!(second.wait_for_lines(1), ["long.........."]);
+    });
+}
+
+#[test]
+fn acked_on_receipt_the_task_of_a_killed_worker_is_lost() {
+    on_every_broker(|broker| {
+        let arguments = ["-q", "lossy", "-c", "1", "--ack", "on-receipt"];
+        let mut first = Worker::start(&broker.url, &arguments);
+        lines(&broker.url, &["submit", "-q", "lossy", "long.........."]);
+        first.wait_for_lines(1);
+        // The ack leaves at once, but not before the task has begun: wait until it is gone.
+        lines(&broker.url, &["submit", "-q", "lossy", "next"]);
+        first.kill();
+        let mut second = Worker::start(&broker.url, &arguments);
+        assert_eq!(second.wait_for_lines(1), ["next"]);
+    });
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest() {
+    on_every_broker(|broker| {
+        let mut worker = Worker::start(&broker.url, &["-q", "drain", "-c", "1", "--prefetch", "5"]);
+        submit_lines(
+            &broker.url,
+            "drain",
+            "{\"text\":\"a.\"}\n{\"text\":\"b.\"}\n{\"text\":\"c.\"}\n",
+        );
+        worker.wait_for_lines(1);
+        worker.terminate();
+        assert_eq!(worker.wait(), Some(0));
+        assert_eq!(worker.listen(), ["a."]);
+        until("the rest to be ready", || ready(&broker.url, "drain") == 2);
+    });
+}
+
+#[test]
+fn a_program_handles_a_task_and_its_exit_status_decides() {
+    on_every_broker(|broker| {
+        let script =
+            "read -r line; echo \"$line $PUMASI_ATTEMPT $PUMASI_QUEUE\" >&2; exit \"$line\"";
+        let mut worker = Worker::start(&broker.url, &["-q", "exec", "--exec", "sh", "-c", script]);
+        submit_lines(
+            &broker.url,
+            "exec",
+            "{\"text\":\"0\"}\n{\"text\":\"65\"}\n{\"text\":\"7\"}\n",
+        );
+        until("two dead letters", || ready(&broker.url, "exec.dead") == 2);
+        worker.terminate();
+        assert_eq!(worker.wait(), Some(0));
+        assert_eq!(ready(&broker.url, "exec"), 0);
+    });
+}

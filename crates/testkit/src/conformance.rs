@@ -1,0 +1,126 @@
+//! One list of cases that every broker passes; the files mirror the contract.
+//!
+//! A case gets a fresh, empty broker and panics when the contract is broken. It names the
+//! capability it needs, never the broker.
+
+mod competing;
+mod publish;
+mod settle;
+mod topology;
+
+use futures_util::StreamExt;
+use pumasi_common::{
+    Broker, Destination, PublishOutcome, QueueName, Task, Topology,
+    broker::{BoxFuture, ConsumeOptions, Consumer, Delivery, Publication},
+};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+
+/// How long a case waits for anything.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A broker under test.
+pub type Subject = Arc<dyn Broker>;
+
+/// One sentence of the contract, as a check.
+pub struct Case {
+    /// The sentence.
+    pub name: &'static str,
+    /// The check.
+    pub run: fn(Subject) -> BoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! cases {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        vec![$(Case {
+            name: stringify!($name),
+            run: |subject| Box::pin($module::$name(subject)),
+        }),*]
+    };
+}
+
+/// Every case.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    cases![
+        publish::an_accepted_task_arrives_with_every_property,
+        publish::a_task_for_a_queue_that_does_not_exist_is_refused_alone,
+        publish::a_payload_over_the_limit_is_refused_before_it_is_sent,
+        publish::many_publishes_at_once_arrive_once_each,
+        publish::an_event_reaches_every_subscription,
+        settle::an_acked_task_is_gone,
+        settle::a_released_task_is_delivered_again,
+        settle::a_dropped_delivery_is_released,
+        settle::a_dead_letter_keeps_its_payload_and_gets_a_reason,
+        settle::closing_a_consumer_gives_back_what_it_held,
+        competing::no_consumer_holds_more_than_its_prefetch,
+        competing::idle_consumers_take_turns,
+        topology::ensuring_twice_changes_nothing,
+        topology::a_difference_is_reported_and_nothing_is_changed,
+        topology::a_queue_that_is_purged_is_empty,
+    ]
+}
+
+/// The queue that cases use.
+pub(crate) fn queue() -> QueueName {
+    QueueName::new("conformance").unwrap()
+}
+
+pub(crate) async fn with_queue(subject: &Subject) -> QueueName {
+    subject
+        .ensure_topology(&Topology::of_queues([queue()]))
+        .await
+        .unwrap();
+    queue()
+}
+
+pub(crate) async fn publish(subject: &Subject, queue: &QueueName, task: Task) {
+    let id = task.id.clone();
+    let destination = Destination::Queue(queue.clone());
+    match subject.publish(Publication { destination, task }).await {
+        PublishOutcome::Accepted(accepted) => assert_eq!(accepted, id),
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+pub(crate) async fn consume(
+    subject: &Subject,
+    queue: &QueueName,
+    prefetch: u16,
+) -> Box<dyn Consumer> {
+    let prefetch = NonZeroU16::new(prefetch).unwrap();
+    let options = ConsumeOptions {
+        queue: queue.clone(),
+        prefetch,
+        consumer: "case".to_owned(),
+    };
+    subject.consume(options).await.unwrap()
+}
+
+pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+    tokio::time::timeout(LIMIT, consumer.next())
+        .await
+        .expect("no delivery came in time")
+        .expect("the consumer ended")
+}
+
+/// Waits until the queue has this many ready tasks.
+pub(crate) async fn until_ready(subject: &Subject, queue: &QueueName, ready: u64) {
+    let end = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let status = subject.admin().queue(queue).await.unwrap();
+        if status.ready == ready {
+            return;
+        }
+        assert!(
+            tokio::time::Instant::now() < end,
+            "{queue} has {status:?}, not {ready} ready"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

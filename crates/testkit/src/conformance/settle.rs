@@ -1,0 +1,89 @@
+//! Settling.
+
+use super::{Subject, consume, next, publish, until_ready, with_queue};
+use pumasi_common::{DeadLetter, DeadReason, Settlement, Task, task::HeaderValue, wire};
+
+pub(super) async fn an_acked_task_is_gone(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    publish(&subject, &queue, Task::new("x")).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    next(&mut consumer).await.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+    until_ready(&subject, &queue, 0).await;
+    publish(&subject, &queue, Task::new("marker")).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    assert_eq!(next(&mut consumer).await.task().payload, "marker");
+    consumer.close().await;
+}
+
+pub(super) async fn a_released_task_is_delivered_again(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    let task = Task::new("x");
+    publish(&subject, &queue, task.clone()).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    next(&mut consumer)
+        .await
+        .settle(Settlement::Release)
+        .unwrap();
+    let again = next(&mut consumer).await;
+    assert_eq!(again.task().id, task.id);
+    assert!(again.redelivered());
+    again.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+}
+
+pub(super) async fn a_dropped_delivery_is_released(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    publish(&subject, &queue, Task::new("x")).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    drop(next(&mut consumer).await);
+    let again = next(&mut consumer).await;
+    assert!(again.redelivered());
+    again.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+}
+
+pub(super) async fn a_dead_letter_keeps_its_payload_and_gets_a_reason(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    let mut task = Task::new("payload");
+    task.headers.set("own", HeaderValue::from("kept"));
+    publish(&subject, &queue, task.clone()).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    let letter = DeadLetter::new(DeadReason::Rejected, "no such customer", "case");
+    next(&mut consumer)
+        .await
+        .settle(Settlement::DeadLetter(Box::new(letter)))
+        .unwrap();
+    let mut dead = consume(&subject, &queue.dead(), 1).await;
+    let delivery = next(&mut dead).await;
+    let text = |name| {
+        delivery
+            .task()
+            .headers
+            .get(name)
+            .and_then(HeaderValue::as_text)
+            .map(str::to_owned)
+    };
+    assert_eq!(delivery.task().id, task.id);
+    assert_eq!(delivery.task().payload, task.payload);
+    assert_eq!(text("own").as_deref(), Some("kept"));
+    assert_eq!(text(wire::DEAD_REASON).as_deref(), Some("rejected"));
+    assert_eq!(text(wire::DEAD_ERROR).as_deref(), Some("no such customer"));
+    assert_eq!(text(wire::DEAD_QUEUE).as_deref(), Some(queue.as_str()));
+    delivery.settle(Settlement::Ack).unwrap();
+    dead.close().await;
+    consumer.close().await;
+    until_ready(&subject, &queue, 0).await;
+}
+
+pub(super) async fn closing_a_consumer_gives_back_what_it_held(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    for number in 0..5 {
+        publish(&subject, &queue, Task::new(number.to_string())).await;
+    }
+    let mut consumer = consume(&subject, &queue, 3).await;
+    let held = [next(&mut consumer).await, next(&mut consumer).await];
+    consumer.close().await;
+    until_ready(&subject, &queue, 5).await;
+    assert!(held.iter().all(|delivery| !delivery.is_current()));
+}
