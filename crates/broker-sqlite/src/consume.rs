@@ -148,7 +148,7 @@ impl Stream for SqliteConsumer {
             match self.deliveries.poll_recv(cx) {
                 // Superseded while it waited here.
                 Poll::Ready(Some(delivery)) if !delivery.is_current() => {}
-                other => return other,
+                other @ (Poll::Ready(_) | Poll::Pending) => return other,
             }
         }
     }

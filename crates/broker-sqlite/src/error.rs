@@ -6,7 +6,7 @@ use pumasi_common::{
     task::TaskId,
 };
 use rusqlite::ErrorCode as Sqlite;
-use std::{error::Error, path::Path};
+use std::{error::Error, io::ErrorKind, path::Path};
 
 /// Why a transaction came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,11 +91,14 @@ pub(crate) fn refuse_sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
 
 /// An [`OpenError`] with the system's words as its cause.
 pub(crate) fn refuse_io(path: &Path, problem: &str, error: std::io::Error) -> OpenError {
-    use std::io::ErrorKind;
-    let code = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ErrorCode::StoreFull,
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => ErrorCode::StoreReadOnly,
-        _ => ErrorCode::StoreUnusable,
+    let kind = error.kind();
+    let is = |kinds: [ErrorKind; 2]| kinds.contains(&kind);
+    let code = if is([ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) {
+        ErrorCode::StoreFull
+    } else if is([ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied]) {
+        ErrorCode::StoreReadOnly
+    } else {
+        ErrorCode::StoreUnusable
     };
     with_cause(refuse(path, code, problem), error)
 }

@@ -16,7 +16,8 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, oneshot},
+    task::unconstrained,
     time::{Instant, timeout_at},
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Window {
     publishes: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
+    /// Held from the wait for room to the handing-over, so that nobody overtakes.
+    order: Mutex<()>,
 }
 
 type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
@@ -77,10 +80,12 @@ impl Window {
                 usize::try_from(bytes_max).unwrap_or(usize::MAX >> 3),
             )),
             bytes_max,
+            order: Mutex::default(),
         }
     }
 
-    async fn room(&self, bytes: usize) -> Option<Room> {
+    async fn room(&self, bytes: usize) -> Option<(Room, MutexGuard<'_, ()>)> {
+        let order = self.order.lock().await;
         let bytes = u32::try_from(bytes)
             .unwrap_or(u32::MAX)
             .clamp(1, self.bytes_max);
@@ -89,7 +94,7 @@ impl Window {
             .acquire_many_owned(bytes)
             .await
             .ok()?;
-        Some((publish, bytes))
+        Some(((publish, bytes), order))
     }
 }
 
@@ -102,7 +107,9 @@ pub(crate) async fn publish(inner: &Inner, publication: Publication) -> PublishO
         Err(refusal) => return PublishOutcome::Refused(id, refusal),
     };
     let deadline = Instant::now() + inner.settings.publish_timeout;
-    let room = match timeout_at(deadline, inner.window.room(task.payload.len())).await {
+    // Unconstrained: a forced pause would let the next one overtake.
+    let room = unconstrained(inner.window.room(task.payload.len()));
+    let (room, order) = match timeout_at(deadline, room).await {
         Ok(Some(room)) => room,
         Ok(None) => return unavailable(id, CLOSED),
         Err(_) => return unavailable(id, "the publish window stayed full"),
@@ -121,6 +128,7 @@ pub(crate) async fn publish(inner: &Inner, publication: Publication) -> PublishO
     if inner.writer.send(command).is_err() {
         return unavailable(id, CLOSED);
     }
+    drop(order);
     let problem = match timeout_at(deadline, answered).await {
         Ok(Ok(outcome)) => return outcome,
         Ok(Err(_)) => CLOSED,

@@ -232,7 +232,7 @@ impl Register {
         Ok(Applied::Consumer(row))
     }
 
-    fn tell(self: Box<Self>, registered: Registered) {
+    fn tell(self, registered: Registered) {
         if let Some(answer) = self.answer {
             // A caller that was cancelled has dropped its consumer, which unregisters it.
             let _ = answer.send(registered);
