@@ -1,5 +1,15 @@
 //! The embedded broker over real files, also from several processes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its worker process speaks through its output"
+)]
 
+mod contract;
+mod full;
 mod processes;
 mod refused;
 mod sharing;
