@@ -275,7 +275,8 @@ async fn watch(connection: Arc<Connection>, health: Arc<Mutex<Health>>) {
             Event::Error(error) if !connection.status().connected() => {
                 set(&health, Health::Down(error.to_string()));
             }
-            _ => {}
+            // Flow on one channel; an error of one channel; what lapin may add.
+            Event::SendFlow(_) | Event::Error(_) | _ => {}
         }
     }
 }

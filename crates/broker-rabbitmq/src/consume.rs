@@ -45,8 +45,8 @@ struct Generation {
 }
 
 enum State {
-    Live(Generation),
-    Reviving(BoxFuture<'static, Generation>),
+    Live(Box<Generation>),
+    Reviving(BoxFuture<'static, Box<Generation>>),
     Ended,
 }
 
@@ -83,7 +83,7 @@ impl RabbitMqConsumer {
         })
     }
 
-    fn revive(&self) -> BoxFuture<'static, Generation> {
+    fn revive(&self) -> BoxFuture<'static, Box<Generation>> {
         let source = self.source.clone();
         let options = self.options.clone();
         let queue = self.queue.clone();
@@ -119,7 +119,7 @@ async fn open(
     source: &Source,
     options: &ConsumeOptions,
     queue: &Arc<QueueName>,
-) -> Result<Generation, ConsumeError> {
+) -> Result<Box<Generation>, ConsumeError> {
     let connection = source
         .link
         .connection()
@@ -151,11 +151,11 @@ async fn open(
         .await
         .map_err(explain)?;
     let settler = ChannelSettler::start(channel.clone(), queue.clone(), source.publisher.clone());
-    Ok(Generation {
+    Ok(Box::new(Generation {
         consumer,
         channel,
         settler,
-    })
+    }))
 }
 
 /// A consumer tag shows the worker's name; it is unique because each channel has one consumer.

@@ -247,10 +247,12 @@ impl Actor {
     /// Serves one channel after another for ever.
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut after_loss = false;
         loop {
             match timeout(self.timeout, self.open()).await {
                 Ok(Ok(channel)) => {
-                    let mut session = Session::new(channel.clone());
+                    let mut session =
+                        Session::new(channel.clone(), std::mem::replace(&mut after_loss, true));
                     let end = session.serve(&mut self).await;
                     if session.confirmed() {
                         backoff = Backoff::default();

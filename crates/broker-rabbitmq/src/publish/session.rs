@@ -25,6 +25,8 @@ use tokio::time::{Instant, interval};
 const BATCH: usize = 256;
 /// How often overdue confirms are looked for.
 const TICK: Duration = Duration::from_millis(500);
+/// After a loss, how long a refusal is taken for a queue that is not back yet.
+const RECOVERY: Duration = Duration::from_secs(15);
 
 type Confirm = (u64, lapin::Result<Confirmation>);
 /// What a return says about its message: id, exchange, routing key.
@@ -41,6 +43,10 @@ pub(super) struct Session {
     returned: HashMap<ReturnKey, u32>,
     confirms: FuturesUnordered<BoxFuture<'static, Confirm>>,
     confirmed: bool,
+    /// Until when a refusal may mean that the queue is still coming back after a loss.
+    recovers_until: Option<Instant>,
+    /// Refused in that time; sent again with the next tick.
+    later: Vec<Job>,
     wake: Arc<Wake>,
 }
 
@@ -58,7 +64,7 @@ impl ArcWake for Wake {
 }
 
 impl Session {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(super) fn new(channel: Channel, after_loss: bool) -> Self {
         Self {
             channel,
             next: 0,
@@ -67,6 +73,8 @@ impl Session {
             returned: HashMap::new(),
             confirms: FuturesUnordered::new(),
             confirmed: false,
+            recovers_until: after_loss.then(|| Instant::now() + RECOVERY),
+            later: Vec::new(),
             wake: Arc::new(Wake {
                 woken: AtomicBool::new(false),
                 task: AtomicWaker::new(),
@@ -103,6 +111,9 @@ impl Session {
                     }
                 }
                 _ = tick.tick() => {
+                    for job in std::mem::take(&mut self.later) {
+                        self.send(job);
+                    }
                     let blocked = matches!(actor.link.health(), Health::Blocked(_));
                     if !self.channel.status().connected() || (self.is_overdue() && !blocked) {
                         return None;
@@ -205,8 +216,7 @@ impl Session {
         }
         for job in nacked {
             if let Some(job) = self.unless_returned(job) {
-                let destination = job.destination();
-                job.refuse(Refusal::Full { destination });
+                self.refused(job);
             }
         }
         for job in believed {
@@ -232,6 +242,18 @@ impl Session {
         }
         if idle {
             self.returned.clear();
+        }
+    }
+
+    fn refused(&mut self, job: Job) {
+        if self
+            .recovers_until
+            .is_some_and(|until| Instant::now() < until)
+        {
+            self.later.push(job);
+        } else {
+            let destination = job.destination();
+            job.refuse(Refusal::Full { destination });
         }
     }
 
@@ -272,6 +294,7 @@ impl Session {
             .into_iter()
             .map(|(job, _)| job)
             .chain(self.in_flight.into_values())
+            .chain(self.later)
             .collect()
     }
 }
