@@ -3,10 +3,20 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Header names with their values, in the order they came. Few, so a list beats a map.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Header names with their values. Few, so a list beats a map; the order means nothing, and no
+/// broker promises to keep it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Headers(Vec<(String, HeaderValue)>);
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self
+                .iter()
+                .all(|(name, value)| other.get(name) == Some(value))
+    }
+}
 
 /// A header's value; every AMQP 0-9-1 field type has a place here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,15 @@
 //! `pumasi` as its users run it: real processes, real brokers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
 mod broker;
 mod errors;
 mod process;

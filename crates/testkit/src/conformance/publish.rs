@@ -57,7 +57,7 @@ pub(super) async fn a_task_for_a_queue_that_does_not_exist_is_refused_alone(subj
     for (number, outcome) in outcomes.iter().enumerate() {
         match outcome {
             PublishOutcome::Accepted(_) => {
-                assert_ne!(number, 100, "an unroutable task was accepted")
+                assert_ne!(number, 100, "an unroutable task was accepted");
             }
             PublishOutcome::Refused(_, Refusal::Unroutable { .. }) => assert_eq!(number, 100),
             other => panic!("task {number}: {other:?}"),
