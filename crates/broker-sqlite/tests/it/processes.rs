@@ -13,7 +13,8 @@ use tempfile::tempdir;
 
 const STORE: &str = "PUMASI_TEST_STORE";
 
-/// The worker process: takes one task, says so, holds it; settles it when its input ends.
+/// The worker process: takes one task, says so, holds it; settles it when its
+/// input ends, and takes another.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_process() {
     let Some(path) = std::env::var_os(STORE) else {
@@ -29,8 +30,12 @@ async fn worker_process() {
         .unwrap();
     // Not looked at before: it may be late without knowing.
     let settled = delivery.settle(Settlement::Ack);
-    consumer.close().await;
     println!("\nSETTLED {}", settled.is_ok());
+    let more = next(&mut consumer).await;
+    println!("\nTHEN {}", text(&more));
+    more.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+    println!("\nCLOSED");
 }
 
 struct Worker {
@@ -93,7 +98,7 @@ async fn a_task_of_a_killed_worker_is_redelivered_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_settlement_of_a_stalled_worker_does_nothing() {
+async fn a_late_settlement_of_a_stalled_worker_does_nothing_and_it_works_on() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s.db");
     let broker = open(&path).await;
@@ -110,6 +115,10 @@ async fn a_late_settlement_of_a_stalled_worker_does_nothing() {
     worker.says("SETTLED");
     let status = broker.admin().queue(&queue()).await.unwrap();
     assert_eq!((status.ready, status.in_flight), (0, Some(1)));
+    // Our consumer has no room: only the stalled one, made known again, can take it.
+    submit(&broker, "2").await;
+    worker.says("THEN 2");
+    worker.says("CLOSED");
     delivery.settle(Settlement::Ack).unwrap();
     consumer.close().await;
     let status = broker.admin().queue(&queue()).await.unwrap();
