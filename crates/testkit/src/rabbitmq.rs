@@ -37,7 +37,7 @@ dir=$1; epmd_port=$2; shift 2
 "$@" </dev/null &
 cat >/dev/null
 rm -rf -- "$dir" 2>/dev/null
-kill -9 -- -$$
+kill -9 -$$
 "#;
 
 /// Which RabbitMQ.
@@ -344,6 +344,7 @@ impl RabbitMq {
             .stdin(Stdio::piped())
             .stderr(output.try_clone().expect("a second handle"))
             .stdout(output)
+            .current_dir(self.directory.path())
             .process_group(0);
         let child = keeper.spawn().expect("the node's shell starts");
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
