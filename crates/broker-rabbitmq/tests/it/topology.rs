@@ -70,7 +70,8 @@ fn what_exists_otherwise_is_reported_and_left() {
 #[test]
 fn a_transient_queue_is_made_where_the_broker_has_them_and_explained_where_not() {
     each(|node| async move {
-        let broker = open(&node.new_vhost_url()).await;
+        let vhost = node.new_vhost();
+        let broker = open(&node.url_of(&vhost)).await;
         let topology = Topology {
             queues: vec![QueueSpec::new(name("fleeting")).with_kind(QueueKind::Transient)],
             topics: vec![],
@@ -78,6 +79,12 @@ fn a_transient_queue_is_made_where_the_broker_has_them_and_explained_where_not()
         let result = broker.ensure_topology(&topology).await;
         match node.version() {
             Version::V3_10 => assert!(result.is_ok(), "{result:?}"),
+            Version::V4_3 if result.is_ok() => {
+                println!(
+                    "{}",
+                    node.ctl(&["list_queues", "-p", &vhost, "name", "durable"])
+                );
+            }
             Version::V4_3 => assert!(
                 matches!(result, Err(TopologyError::Unsupported { .. })),
                 "{result:?}"

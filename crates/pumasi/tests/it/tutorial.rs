@@ -87,12 +87,12 @@ fn a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest() {
         submit_lines(
             &broker.url,
             "drain",
-            "{\"text\":\"a.\"}\n{\"text\":\"b.\"}\n{\"text\":\"c.\"}\n",
+            "{\"text\":\"a....\"}\n{\"text\":\"b.\"}\n{\"text\":\"c.\"}\n",
         );
         worker.wait_for_lines(1);
         worker.terminate();
         assert_eq!(worker.wait(), Some(0));
-        assert_eq!(worker.listen(), ["a."]);
+        assert_eq!(worker.listen(), ["a...."]);
         until("the rest to be ready", || ready(&broker.url, "drain") == 2);
     });
 }
