@@ -51,6 +51,7 @@ pub(crate) fn rabbitmq() -> Result {
                 && let Some(mut input) = input.take()
             {
                 println!("killing the broker with -9 and starting it again, the queue is full");
+                node.sync_directory();
                 node.kill9();
                 node.restart();
                 input.write_all(b"\n").map_err(failed)?;

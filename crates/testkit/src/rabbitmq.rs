@@ -219,6 +219,17 @@ impl RabbitMq {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Makes the node write its list of quorum queues to disk now.
+    ///
+    /// It does so by itself within half a second. A 3.10 node that is killed before that comes
+    /// back with the tasks of a new quorum queue and without a leader for it.
+    ///
+    /// # Panics
+    /// When the node does not answer.
+    pub fn sync_directory(&self) {
+        self.ctl(&["eval", "[dets:sync(T) || T <- dets:all()]."]);
+    }
+
     /// Kills the node at once, as a power cut would.
     pub fn kill9(&self) {
         let keeper = self
@@ -296,6 +307,8 @@ impl RabbitMq {
                 command
             }
         };
+        // A node that dies writes a dump where it was started.
+        command.arg("--chdir").arg(&self.inside);
         let at = |name: &str| self.inside.join(name).display().to_string();
         command
             .env_clear()
