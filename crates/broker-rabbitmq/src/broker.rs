@@ -3,7 +3,7 @@
 use crate::{
     admin,
     connection::Link,
-    consume::{RabbitMqConsumer, Source},
+    consume::{Consumers, RabbitMqConsumer, Source},
     publish::Publisher,
     topology::{self, Mode},
 };
@@ -19,10 +19,7 @@ use pumasi_common::{
     topology::{Plan, TopologyError},
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -37,7 +34,9 @@ pub struct RabbitMqBroker {
     publish_link: Arc<Link>,
     consume_link: Arc<Link>,
     publisher: Arc<Publisher>,
-    consumers: Arc<AtomicUsize>,
+    consumers: Arc<Consumers>,
+    /// What was declared through this broker.
+    ensured: Arc<Mutex<Topology>>,
 }
 
 impl RabbitMqBroker {
@@ -58,7 +57,8 @@ impl RabbitMqBroker {
             publish_link,
             consume_link: Arc::new(Link::new(settings, address, "consume")),
             publisher,
-            consumers: Arc::new(AtomicUsize::new(0)),
+            consumers: Arc::default(),
+            ensured: Arc::default(),
         }))
     }
 
@@ -80,6 +80,18 @@ impl RabbitMqBroker {
     }
 }
 
+/// Adds what was ensured; the last word on a name counts.
+fn remember(known: &mut Topology, ensured: &Topology) {
+    for spec in &ensured.queues {
+        known.queues.retain(|queue| queue.name != spec.name);
+        known.queues.push(spec.clone());
+    }
+    for spec in &ensured.topics {
+        known.topics.retain(|topic| topic.name != spec.name);
+        known.topics.push(spec.clone());
+    }
+}
+
 impl Broker for RabbitMqBroker {
     fn publish(&self, publication: Publication) -> BoxFuture<'_, PublishOutcome> {
         self.publisher.publish(publication).boxed()
@@ -94,6 +106,7 @@ impl Broker for RabbitMqBroker {
             publisher: self.publisher.clone(),
             settings: self.settings.clone(),
             consumers: self.consumers.clone(),
+            ensured: self.ensured.clone(),
         };
         async move {
             let consumer = RabbitMqConsumer::start(source, options).await?;
@@ -106,7 +119,14 @@ impl Broker for RabbitMqBroker {
         &'a self,
         topology: &'a Topology,
     ) -> BoxFuture<'a, Result<Plan, TopologyError>> {
-        topology::apply(&self.publish_link, topology, Mode::Ensure, self.limit()).boxed()
+        async move {
+            let link = &self.publish_link;
+            let plan = topology::apply(link, topology, Mode::Ensure, self.limit()).await?;
+            let mut ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
+            remember(&mut ensured, topology);
+            Ok(plan)
+        }
+        .boxed()
     }
 
     fn plan_topology<'a>(
@@ -128,14 +148,18 @@ impl Broker for RabbitMqBroker {
 
     fn health(&self) -> Health {
         let publishing = self.publish_link.health();
-        if publishing == Health::Up && self.consumers.load(Ordering::Relaxed) > 0 {
-            // A consuming connection is never blocked: it publishes nothing.
-            return match self.consume_link.health() {
-                Health::Down(why) => Health::Down(why),
-                Health::Up | Health::Blocked(_) => Health::Up,
-            };
+        let (consumers, reviving) = self.consumers.counts();
+        if publishing != Health::Up || consumers == 0 {
+            return publishing;
         }
-        publishing
+        match self.consume_link.health() {
+            Health::Down(why) => Health::Down(why),
+            _ if reviving > 0 => Health::Down(format!(
+                "{reviving} of {consumers} consumers cannot start again yet"
+            )),
+            // A consuming connection is never blocked: it publishes nothing.
+            Health::Up | Health::Blocked(_) => Health::Up,
+        }
     }
 
     fn admin(&self) -> &dyn BrokerAdmin {

@@ -6,6 +6,7 @@ use crate::{
     error::{self, ACCESS_REFUSED, NOT_FOUND},
     publish::Publisher,
     settle::ChannelSettler,
+    topology::{self, Mode},
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use lapin::{
@@ -14,19 +15,37 @@ use lapin::{
     types::FieldTable,
 };
 use pumasi_common::{
-    ConnectionSettings, Consumer, Delivery, QueueName,
+    ConnectionSettings, Consumer, Delivery, QueueName, Topology,
     broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions},
 };
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+/// How often the log repeats that a consumer cannot start again.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// How many consumers there are, for the broker's health.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    open: AtomicUsize,
+    reviving: AtomicUsize,
+}
+
+impl Consumers {
+    /// How many there are, and how many of them cannot receive now.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let reviving = self.reviving.load(Ordering::Relaxed);
+        (self.open.load(Ordering::Relaxed), reviving)
+    }
+}
 
 /// What a consumer needs to make its channel anew.
 #[derive(Clone, Debug)]
@@ -34,7 +53,9 @@ pub(crate) struct Source {
     pub(crate) link: Arc<Link>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) settings: ConnectionSettings,
-    pub(crate) consumers: Arc<AtomicUsize>,
+    pub(crate) consumers: Arc<Consumers>,
+    /// What this process has declared, to be declared again where it went missing.
+    pub(crate) ensured: Arc<Mutex<Topology>>,
 }
 
 /// One channel's life of a consumer.
@@ -73,7 +94,7 @@ impl RabbitMqConsumer {
                 return Err(failed(&queue, "the broker did not answer in time", None));
             }
         };
-        source.consumers.fetch_add(1, Ordering::Relaxed);
+        source.consumers.open.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             source,
             options,
@@ -83,6 +104,11 @@ impl RabbitMqConsumer {
         })
     }
 
+    fn no_longer_reviving(&self) {
+        let reviving = &self.source.consumers.reviving;
+        reviving.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn revive(&self) -> BoxFuture<'static, Box<Generation>> {
         let source = self.source.clone();
         let options = self.options.clone();
@@ -90,16 +116,50 @@ impl RabbitMqConsumer {
         async move {
             let limit = source.settings.connect_timeout.saturating_mul(2);
             let mut backoff = Backoff::default();
+            let mut failures = 0_u32;
+            let mut logged: Option<Instant> = None;
             loop {
                 backoff.wait().await;
-                match timeout(limit, open(&source, &options, &queue)).await {
-                    Ok(Ok(generation)) => return generation,
-                    Ok(Err(error)) => tracing::debug!(%error, "cannot consume yet"),
-                    Err(_) => tracing::debug!(%queue, "consuming took too long to start"),
+                let problem = match timeout(limit, open(&source, &options, &queue)).await {
+                    Ok(Ok(generation)) => {
+                        tracing::info!(%queue, failures, "consumer is back");
+                        return generation;
+                    }
+                    Ok(Err(error @ ConsumeError::QueueMissing { .. })) => {
+                        restore(&source, limit).await.unwrap_or(error.to_string())
+                    }
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "the broker did not answer in time".to_owned(),
+                };
+                failures += 1;
+                if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%queue, failures, problem, "consumer cannot start again yet");
                 }
             }
         }
         .boxed()
+    }
+}
+
+/// Declares again what this process has declared before: a transient queue is gone after a restart
+/// of the broker. Says what is wrong where that was of no use.
+async fn restore(source: &Source, limit: Duration) -> Option<String> {
+    let ensured = source
+        .ensured
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if ensured == Topology::default() {
+        return None;
+    }
+    match topology::apply(&source.link, &ensured, Mode::Ensure, limit).await {
+        Ok(plan) if plan.missing.is_empty() => None,
+        Ok(plan) => Some(format!(
+            "{} was missing; declared again",
+            plan.missing.join(", ")
+        )),
+        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -195,12 +255,19 @@ impl Stream for RabbitMqConsumer {
                         tracing::info!(queue = %this.queue, why, "consumer lost, starting again");
                         live.settler.end();
                         close_in_background(live.channel.clone(), Duration::from_secs(5));
+                        this.source
+                            .consumers
+                            .reviving
+                            .fetch_add(1, Ordering::Relaxed);
                         this.state = State::Reviving(this.revive());
                     }
                 },
                 State::Reviving(revival) => match revival.poll_unpin(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(generation) => this.state = State::Live(generation),
+                    Poll::Ready(generation) => {
+                        this.no_longer_reviving();
+                        this.state = State::Live(generation);
+                    }
                 },
                 State::Ended => return Poll::Ready(None),
             }
@@ -225,7 +292,11 @@ impl Consumer for RabbitMqConsumer {
                     }
                 });
             }
-            State::Reviving(_) | State::Ended => self.state = State::Ended,
+            State::Reviving(_) => {
+                self.no_longer_reviving();
+                self.state = State::Ended;
+            }
+            State::Ended => {}
         }
     }
 
@@ -238,6 +309,9 @@ impl Consumer for RabbitMqConsumer {
 
     fn close(mut self: Box<Self>) -> Boxed<'static, ()> {
         let limit = self.source.settings.close_timeout;
+        if matches!(self.state, State::Reviving(_)) {
+            self.no_longer_reviving();
+        }
         let state = std::mem::replace(&mut self.state, State::Ended);
         async move {
             if let State::Live(live) = state {
@@ -259,7 +333,10 @@ impl Consumer for RabbitMqConsumer {
 
 impl Drop for RabbitMqConsumer {
     fn drop(&mut self) {
-        self.source.consumers.fetch_sub(1, Ordering::Relaxed);
+        self.source.consumers.open.fetch_sub(1, Ordering::Relaxed);
+        if matches!(self.state, State::Reviving(_)) {
+            self.no_longer_reviving();
+        }
         if let State::Live(live) = &self.state {
             // What is unsettled goes back; what is settled still gets its moment.
             let settler = live.settler.clone();

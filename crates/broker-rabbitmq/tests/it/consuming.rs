@@ -1,7 +1,12 @@
 //! What comes in and how it is settled.
 
 use super::*;
-use pumasi_common::{DeadLetter, Settlement, broker::ConsumeError, settlement::DeadReason, wire};
+use pumasi_common::{
+    DeadLetter, Settlement,
+    broker::{ConsumeError, Health},
+    settlement::DeadReason,
+    wire,
+};
 
 #[test]
 fn tasks_are_delivered_acknowledged_released_and_moved_aside() {
@@ -114,6 +119,47 @@ fn a_missing_queue_is_named() {
             matches!(error, ConsumeError::QueueMissing { .. }),
             "{error}"
         );
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_broker_whose_consumer_lost_its_queue_is_not_healthy_until_the_queue_is_back() {
+    each(|node| async move {
+        let vhost = node.new_vhost();
+        let owner = open(&node.url_of(&vhost)).await;
+        let guest = open(&node.url_of(&vhost)).await;
+        declare(&owner, "work", QueueKind::Classic).await;
+        let mut consumer = consume(&guest, "work", 1).await;
+        let received = tokio::spawn(async move { payload(&next(&mut consumer).await) });
+        assert_eq!(guest.health(), Health::Up);
+        node.ctl(&["delete_queue", "-p", &vhost, "work"]);
+        until("a sick broker", || {
+            matches!(guest.health(), Health::Down(_))
+        })
+        .await;
+        declare(&owner, "work", QueueKind::Classic).await;
+        until("a healthy broker", || guest.health() == Health::Up).await;
+        publish(&owner, "work", "late").await;
+        assert_eq!(received.await.unwrap(), "late");
+        guest.close().await;
+        owner.close().await;
+    });
+}
+
+#[test]
+fn a_queue_that_was_declared_here_and_deleted_is_declared_again() {
+    each(|node| async move {
+        let vhost = node.new_vhost();
+        let broker = open(&node.url_of(&vhost)).await;
+        declare(&broker, "work", QueueKind::Classic).await;
+        let mut consumer = consume(&broker, "work", 1).await;
+        let received = tokio::spawn(async move { payload(&next(&mut consumer).await) });
+        node.ctl(&["delete_queue", "-p", &vhost, "work"]);
+        until("a sick broker", || broker.health() != Health::Up).await;
+        until("a healthy broker", || broker.health() == Health::Up).await;
+        publish(&broker, "work", "again").await;
+        assert_eq!(received.await.unwrap(), "again");
         broker.close().await;
     });
 }

@@ -118,3 +118,14 @@ async fn until_ready(broker: &RabbitMqBroker, queue: &str, ready: u64) {
     .await
     .expect("the count in time");
 }
+
+/// Waits until something is so.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    timeout(LIMIT, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("waited too long for {what}"));
+}
