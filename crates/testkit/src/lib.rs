@@ -1,4 +1,4 @@
-//! Development only: conformance suite, private RabbitMQ nodes, fault proxy, ledgers
+//! Development only: conformance suite, private RabbitMQ nodes, fault proxy
 
 #![allow(
     clippy::unwrap_used,
@@ -12,4 +12,5 @@
 )]
 
 pub mod conformance;
+pub mod proxy;
 pub mod rabbitmq;
