@@ -9,8 +9,8 @@ use crate::{
 };
 use futures_util::FutureExt;
 use pumasi_common::{
-    Broker, BrokerAdmin, ConnectionSettings, Consumer, Publication, PublishOutcome, QueueKind,
-    QueueName, Topology,
+    Broker, BrokerAdmin, ConnectionSettings, Consumer, Publication, PublishOutcome, QueueName,
+    Topology,
     broker::{
         AdminError, BoxFuture, Capabilities, ConsumeError, ConsumeOptions, Health, OpenError,
         QueueStatus,
@@ -137,10 +137,11 @@ impl Broker for RabbitMqBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
+        let server = self.publish_link.server();
         Capabilities {
             system: "rabbitmq",
-            product: "RabbitMQ".to_owned(),
-            queue_kinds: vec![QueueKind::Quorum, QueueKind::Classic, QueueKind::Transient],
+            product: server.to_string(),
+            queue_kinds: server.queue_kinds(),
             lists_queues: false,
             payload_bytes_max: self.settings.payload_bytes_max,
         }

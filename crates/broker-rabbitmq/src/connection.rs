@@ -3,6 +3,11 @@
 //! A [`Link`] holds at most one connection. Whoever needs it asks; one that was lost is replaced
 //! then. Backing off between the tries is the asker's business, with [`Backoff`].
 
+mod greeting;
+mod listen;
+
+pub(crate) use greeting::Server;
+
 use crate::error;
 use futures_util::StreamExt;
 use lapin::{
@@ -40,6 +45,7 @@ pub(crate) struct Link {
     next_host: AtomicUsize,
     slot: tokio::sync::Mutex<Option<Live>>,
     health: Arc<Mutex<Health>>,
+    server: Mutex<Server>,
 }
 
 #[derive(Debug)]
@@ -67,6 +73,7 @@ impl Link {
             next_host: AtomicUsize::new(0),
             slot: tokio::sync::Mutex::new(None),
             health: Arc::new(Mutex::new(Health::Down("not connected yet".to_owned()))),
+            server: Mutex::default(),
         }
     }
 
@@ -100,6 +107,14 @@ impl Link {
     /// Whether it can be worked with now.
     pub(crate) fn health(&self) -> Health {
         self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Which broker the newest connection leads to.
+    pub(crate) fn server(&self) -> Server {
+        self.server
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -165,8 +180,6 @@ impl Link {
             },
         };
         let uri = self.uri(host, from_file.as_deref());
-        let runtime = lapin::runtime::default_runtime()
-            .map_err(|error| self.error(ErrorCode::Internal, error.to_string()))?;
         let name = self
             .settings
             .name
@@ -174,11 +187,12 @@ impl Link {
             .unwrap_or_else(|| format!("pumasi {}", std::process::id()));
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("{name} ({})", self.role).into_bytes().into());
-        let connecting = Box::pin(Connection::connect_uri_with_config(
-            uri, properties, tls, runtime,
-        ));
+        let connecting = Box::pin(listen::connect(uri, properties, tls));
         match timeout(self.settings.connect_timeout, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok((connection, server))) => {
+                *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+                Ok(connection)
+            }
             Ok(Err(error)) => Err(self.explain(host, error)),
             Err(_) => Err(self.error(
                 ErrorCode::BrokerUnreachable,

@@ -5,7 +5,7 @@
 mod mismatch;
 
 use crate::{
-    connection::Link,
+    connection::{Link, Server},
     error::{
         self, ACCESS_REFUSED, INTERNAL_ERROR, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED,
     },
@@ -18,6 +18,7 @@ use lapin::{
 };
 use pumasi_common::{
     Topology,
+    broker::OpenError,
     topology::{
         Argument, BINDING_ALL, Declaration, Difference, Plan, QueueDeclaration, TopologyError,
     },
@@ -43,11 +44,17 @@ pub(crate) async fn apply(
     limit: Duration,
 ) -> Result<Plan, TopologyError> {
     let mut plan = Plan::default();
-    for declaration in topology.declarations()? {
+    let declarations = topology.declarations()?;
+    match timeout(limit, link.connection()).await {
+        Ok(connected) => connected.map_err(unreachable)?,
+        Err(_) => return Err(late()),
+    };
+    refuse_unsupported(&link.server(), &declarations)?;
+    for declaration in declarations {
         let step = one(link, &declaration, mode, &mut plan);
         match timeout(limit, step).await {
             Ok(done) => done?,
-            Err(_) => return Err(failed("the broker did not answer in time".to_owned())),
+            Err(_) => return Err(late()),
         }
     }
     if mode == Mode::Ensure && !plan.differences.is_empty() {
@@ -58,6 +65,38 @@ pub(crate) async fn apply(
     Ok(plan)
 }
 
+/// Refuses what this version does not have, whatever its configuration may still permit: before
+/// anything is declared, its dead letters included.
+fn refuse_unsupported(server: &Server, declarations: &[Declaration]) -> Result<(), TopologyError> {
+    let kinds = server.queue_kinds();
+    for declaration in declarations {
+        if let Declaration::Queue(queue) = declaration
+            && !kinds.contains(&queue.kind)
+        {
+            let kind = queue.kind;
+            return Err(TopologyError::Unsupported {
+                object: object(declaration),
+                problem: format!(
+                    "kind `{kind}` is supported up to RabbitMQ 4.2, and this is {server}"
+                ),
+                help: "use kind `quorum`, or `classic` where one node's disk is enough".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn late() -> TopologyError {
+    failed("the broker did not answer in time".to_owned())
+}
+
+fn unreachable(error: OpenError) -> TopologyError {
+    TopologyError::Failed {
+        problem: error.to_string(),
+        source: Some(Box::new(error)),
+    }
+}
+
 fn failed(problem: String) -> TopologyError {
     TopologyError::Failed {
         problem,
@@ -66,13 +105,7 @@ fn failed(problem: String) -> TopologyError {
 }
 
 async fn channel(link: &Link) -> Result<Channel, TopologyError> {
-    let connection = link
-        .connection()
-        .await
-        .map_err(|error| TopologyError::Failed {
-            problem: error.to_string(),
-            source: Some(Box::new(error)),
-        })?;
+    let connection = link.connection().await.map_err(unreachable)?;
     connection
         .create_channel()
         .await
@@ -201,8 +234,8 @@ fn explain(object: &str, failure: Failure) -> TopologyError {
         {
             TopologyError::Unsupported {
                 object,
-                problem: "this RabbitMQ has no transient queues".to_owned(),
-                help: "use kind `classic`, or set `deprecated_features.permit.transient_nonexcl_queues = true` on the broker".to_owned(),
+                problem: "its configuration denies transient queues".to_owned(),
+                help: "use kind `quorum` or `classic`, or set `deprecated_features.permit.transient_nonexcl_queues = true` on the broker".to_owned(),
             }
         }
         Failure::Reply(_, text) => failed(format!("{object}: {text}")),

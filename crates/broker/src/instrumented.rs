@@ -18,13 +18,15 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 #[derive(Debug)]
 pub struct Instrumented {
     inner: Arc<dyn Broker>,
+    system: &'static str,
 }
 
 impl Instrumented {
     /// Wraps the broker.
     #[must_use]
     pub fn new(inner: Arc<dyn Broker>) -> Self {
-        Self { inner }
+        let system = inner.capabilities().system;
+        Self { inner, system }
     }
 
     /// Wraps the broker where the process propagates traces; gives it back as it is elsewhere, so
@@ -51,7 +53,7 @@ impl Instrumented {
             otel.kind = "producer",
             otel.status_code = Empty,
             error.r#type = Empty,
-            messaging.system = self.inner.capabilities().system,
+            messaging.system = self.system,
             messaging.operation.name = "publish",
             messaging.operation.r#type = "send",
             messaging.destination.name = destination,

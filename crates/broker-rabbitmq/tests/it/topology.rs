@@ -2,7 +2,8 @@
 
 use super::*;
 use pumasi_common::{
-    SubscriptionName, TopicName, queue::TopicSpec, settlement::Settlement, topology::TopologyError,
+    Diagnostic, ErrorCode, Refusal, SubscriptionName, TopicName, broker::AdminError,
+    queue::TopicSpec, settlement::Settlement, topology::TopologyError,
 };
 
 #[test]
@@ -70,26 +71,57 @@ fn what_exists_otherwise_is_reported_and_left() {
 #[test]
 fn a_transient_queue_is_made_where_the_broker_has_them_and_explained_where_not() {
     each(|node| async move {
-        let vhost = node.new_vhost();
-        let broker = open(&node.url_of(&vhost)).await;
+        let broker = open(&node.new_vhost_url()).await;
         let topology = Topology {
-            queues: vec![QueueSpec::new(name("fleeting")).with_kind(QueueKind::Transient)],
+            queues: vec![
+                QueueSpec::new(name("steady")),
+                QueueSpec::new(name("fleeting")).with_kind(QueueKind::Transient),
+            ],
             topics: vec![],
         };
+        let kinds = broker.capabilities().queue_kinds;
         let result = broker.ensure_topology(&topology).await;
         match node.version() {
-            Version::V3_10 => assert!(result.is_ok(), "{result:?}"),
-            Version::V4_3 if result.is_ok() => {
-                println!(
-                    "{}",
-                    node.ctl(&["list_queues", "-p", &vhost, "name", "durable"])
-                );
+            Version::V3_10 => {
+                assert!(kinds.contains(&QueueKind::Transient), "{kinds:?}");
+                result.unwrap();
+                publish(&broker, "fleeting", "x").await;
             }
-            Version::V4_3 => assert!(
-                matches!(result, Err(TopologyError::Unsupported { .. })),
-                "{result:?}"
-            ),
+            Version::V4_3 => {
+                assert!(!kinds.contains(&QueueKind::Transient), "{kinds:?}");
+                let error = result.unwrap_err();
+                assert_eq!(error.code(), ErrorCode::Unsupported);
+                let text = error.to_string();
+                assert!(
+                    text.starts_with(
+                        "cannot declare queue `fleeting`: kind `transient` is supported up to \
+                         RabbitMQ 4.2, and this is RabbitMQ 4.3."
+                    ),
+                    "{text}"
+                );
+                assert!(error.help().unwrap().contains("`quorum`"));
+                // Not its dead letters, not the other queue: nothing was declared.
+                for queue in ["fleeting.dead", "steady", "steady.dead"] {
+                    let looked = broker.admin().queue(&name(queue)).await;
+                    assert!(
+                        matches!(looked, Err(AdminError::QueueMissing { .. })),
+                        "{queue}: {looked:?}"
+                    );
+                }
+                publish_is_refused(&broker, "fleeting").await;
+            }
         }
         broker.close().await;
     });
+}
+
+async fn publish_is_refused(broker: &RabbitMqBroker, queue: &str) {
+    let outcome = broker.publish(publication(queue, "x")).await;
+    assert!(
+        matches!(
+            outcome,
+            PublishOutcome::Refused(_, Refusal::Unroutable { .. })
+        ),
+        "{outcome:?}"
+    );
 }

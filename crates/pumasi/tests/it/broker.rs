@@ -6,6 +6,8 @@ use tempfile::TempDir;
 /// A fresh, empty broker.
 pub(crate) struct TestBroker {
     pub(crate) url: String,
+    /// The RabbitMQ node; `None` for the embedded broker.
+    pub(crate) node: Option<&'static RabbitMq>,
     _folder: Option<TempDir>,
 }
 
@@ -16,17 +18,21 @@ impl TestBroker {
         let url = format!("sqlite:{}", folder.path().join("q.db").display());
         Self {
             url,
+            node: None,
             _folder: Some(folder),
         }
     }
 
-    fn rabbitmq(version: Version) -> Option<Self> {
+    /// One in a virtual host of its own, where this version is installed.
+    pub(crate) fn rabbitmq(version: Version) -> Option<Self> {
         if let Err(missing) = version.available() {
             eprintln!("left out: {missing}");
             return None;
         }
+        let node = RabbitMq::shared(version);
         Some(Self {
-            url: RabbitMq::shared(version).new_vhost_url(),
+            url: node.new_vhost_url(),
+            node: Some(node),
             _folder: None,
         })
     }
@@ -35,6 +41,11 @@ impl TestBroker {
 /// Runs a check on the embedded broker and on both RabbitMQ versions.
 pub(crate) fn on_every_broker(check: impl Fn(&TestBroker)) {
     check(&TestBroker::embedded());
+    on_every_rabbitmq(check);
+}
+
+/// Runs a check on both RabbitMQ versions.
+pub(crate) fn on_every_rabbitmq(check: impl Fn(&TestBroker)) {
     for version in Version::ALL {
         if let Some(broker) = TestBroker::rabbitmq(version) {
             check(&broker);

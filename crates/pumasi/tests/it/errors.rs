@@ -4,6 +4,7 @@ use crate::{
     broker::{TestBroker, on_every_broker},
     process::{lines, pumasi, run},
 };
+use pumasi_testkit::rabbitmq::{RabbitMq, Version};
 use std::process::Output;
 
 fn check(output: &Output, status: i32, texts: &[&str]) {
@@ -57,6 +58,42 @@ fn a_queue_declared_otherwise_is_reported_as_a_difference() {
             69,
             &["error[PU3002]", "limited", "pumasi topology plan"],
         );
+    });
+}
+
+#[test]
+fn a_transient_queue_is_made_on_3_10_and_refused_with_a_reason_elsewhere() {
+    on_every_broker(|broker| {
+        let arguments = ["queue", "declare", "fleeting", "--kind", "transient"];
+        let output = run(&broker.url, &arguments);
+        match broker.node.map(RabbitMq::version) {
+            Some(Version::V3_10) => {
+                check(&output, 0, &[]);
+                let made = String::from_utf8(output.stdout).unwrap();
+                assert_eq!(
+                    made,
+                    "created  queue `fleeting.dead`\ncreated  queue `fleeting`\n"
+                );
+            }
+            Some(Version::V4_3) => check(
+                &output,
+                69,
+                &[
+                    "error[PU3003]: cannot declare queue `fleeting`: kind `transient` is \
+                     supported up to RabbitMQ 4.2, and this is RabbitMQ 4.3.",
+                    "help:  use kind `quorum`",
+                ],
+            ),
+            None => check(
+                &output,
+                69,
+                &[
+                    "error[PU3003]: cannot declare queue `fleeting`: the embedded broker keeps \
+                     every queue on disk",
+                    "help:  use kind `quorum` or `classic`",
+                ],
+            ),
+        }
     });
 }
 
