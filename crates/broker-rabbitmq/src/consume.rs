@@ -285,12 +285,18 @@ impl Consumer for RabbitMqConsumer {
                 let channel = live.channel.clone();
                 let tag = live.consumer.tag();
                 let limit = self.source.settings.close_timeout;
-                tokio::spawn(async move {
-                    let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
-                    if !matches!(timeout(limit, cancel).await, Ok(Ok(()))) {
+                let mut cancel = async move {
+                    let asked = channel.basic_cancel(tag, BasicCancelOptions::default());
+                    if !matches!(timeout(limit, asked).await, Ok(Ok(()))) {
                         tracing::debug!("the broker did not confirm the end of a consumer");
                     }
-                });
+                }
+                .boxed();
+                // The first poll puts the frame before those of deliveries that are given back
+                // from now on: they would come straight to this consumer again.
+                if cancel.as_mut().now_or_never().is_none() {
+                    tokio::spawn(cancel);
+                }
             }
             State::Reviving(_) => {
                 self.no_longer_reviving();
