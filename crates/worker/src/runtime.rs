@@ -14,13 +14,19 @@ use pumasi_common::{
     queue::NameError,
 };
 use pumasi_service::shutdown::Shutdown;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
+
+/// Threads for blocking calls beside those of CPU-bound handlers.
+const FILE_THREADS: usize = 16;
 
 /// Consumes queues and runs handlers.
 #[derive(Debug)]
@@ -49,6 +55,9 @@ impl WorkerBuilder {
     }
 
     /// Sets a CPU-bound handler of a kind: it runs on a thread of its own.
+    ///
+    /// A thread cannot be ended from outside: at its time-out the task is over and the thread
+    /// goes on until the handler returns. A long one looks at [`Context::cancellation`].
     ///
     /// # Errors
     /// When the kind is not valid.
@@ -147,7 +156,7 @@ impl Worker {
             "worker started"
         );
 
-        let handler_threads = HandlerThreads::start()?;
+        let handler_threads = HandlerThreads::start(self.config.concurrency)?;
         let abort = CancellationToken::new();
         let shared = Arc::new(Shared {
             name,
@@ -167,10 +176,16 @@ impl Worker {
             live: Arc::clone(&self.live),
         });
         let stopped = join_all(intakes.map(|intake| intake.run(shutdown.intake.clone()))).await;
-        let (consumers, released): (Vec<_>, Vec<_>) = stopped.into_iter().unzip();
-        drain::finish(&running, self.config.drain_timeout, &shutdown.abort, &abort).await;
+        let (mut consumers, unplaced): (Vec<_>, Vec<_>) = stopped.into_iter().unzip();
+        let limits = drain::Limits {
+            grace: self.config.drain_timeout,
+            now: &shutdown.abort,
+            abort: &abort,
+        };
+        let released = drain::drain(&mut consumers, &running, limits).await;
         join_all(consumers.into_iter().map(|consumer| consumer.close())).await;
-        info!(released = released.iter().sum::<usize>(), "drain finished");
+        let released = released + unplaced.into_iter().sum::<usize>();
+        info!(released, "drain finished");
         Ok(())
     }
 }
@@ -186,10 +201,11 @@ struct Intake {
 }
 
 impl Intake {
-    /// Hands deliveries to handlers until told to stop; gives the consumer back, with the number
-    /// of deliveries that were released unstarted.
+    /// Hands deliveries to handlers until told to stop; gives the consumer back, and how many
+    /// deliveries went back for want of a place.
     async fn run(mut self, stop: CancellationToken) -> (Box<dyn Consumer>, usize) {
         self.live.fetch_add(1, Ordering::Relaxed);
+        let mut unplaced = 0;
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -198,19 +214,21 @@ impl Intake {
             };
             let Some(delivery) = delivery else { break };
             // The delivery waits for a place, not the place for a delivery: queues share places.
-            // Stopping here drops the delivery, which releases it.
             let place = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                place = Arc::clone(&self.places).acquire_owned() => place,
+                () = stop.cancelled() => None,
+                place = Arc::clone(&self.places).acquire_owned() => place.ok(),
             };
-            let Ok(place) = place else { break };
+            let Some(place) = place else {
+                // A dropped delivery is released.
+                unplaced += 1;
+                break;
+            };
             let work = dispatch(Arc::clone(&self.shared), delivery, place);
             self.running.spawn_on(work, &self.threads);
         }
         self.live.fetch_sub(1, Ordering::Relaxed);
-        let released = drain::release_unstarted(&mut self.consumer).await;
-        (self.consumer, released)
+        (self.consumer, unplaced)
     }
 }
 
@@ -219,9 +237,11 @@ impl Intake {
 struct HandlerThreads(Option<tokio::runtime::Runtime>);
 
 impl HandlerThreads {
-    fn start() -> Result<Self, WorkerError> {
+    fn start(concurrency: NonZeroU16) -> Result<Self, WorkerError> {
         tokio::runtime::Builder::new_multi_thread()
             .thread_name("pumasi-handler")
+            // Each CPU-bound handler has its own; the rest is for file access.
+            .max_blocking_threads(usize::from(concurrency.get()) + FILE_THREADS)
             .enable_all()
             .build()
             .map(|runtime| Self(Some(runtime)))
