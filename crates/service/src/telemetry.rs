@@ -15,6 +15,10 @@ use tracing_subscriber::{
 /// Whose own spans must not be exported: the exporter would export its own requests.
 const NOT_EXPORTED: [&str; 5] = ["opentelemetry", "hyper", "reqwest", "h2", "rustls"];
 
+/// Whose log lines are left out unless the level names it: the broker crate says itself, in words
+/// for an operator, what its client library calls an error (asking for a queue that is not there).
+const NOT_LOGGED: &str = "lapin";
+
 /// What a process tells about itself: the `[telemetry]` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -162,8 +166,13 @@ pub fn start(config: &TelemetryConfig, default_name: &str) -> Result<Telemetry, 
 }
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    let directives = if level.contains(NOT_LOGGED) {
+        level.to_owned()
+    } else {
+        format!("{level},{NOT_LOGGED}=off")
+    };
     EnvFilter::builder()
-        .parse(level)
+        .parse(directives)
         .map_err(|source| TelemetryError::Level {
             value: level.to_owned(),
             source: source.into(),
@@ -251,6 +260,13 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::ConfigInvalid);
         assert!(error.to_string().contains("pumasi=loud"));
         assert!(filter("info,pumasi_worker=debug").is_ok());
+    }
+
+    #[test]
+    fn the_client_librarys_lines_are_left_out_unless_they_are_asked_for() {
+        assert!(filter("info").unwrap().to_string().contains("lapin=off"));
+        let asked = filter("info,lapin=debug").unwrap().to_string();
+        assert!(!asked.contains("lapin=off"), "{asked}");
     }
 
     #[test]
