@@ -12,5 +12,6 @@
 
 mod broker;
 mod errors;
+mod pages;
 mod process;
 mod tutorial;
