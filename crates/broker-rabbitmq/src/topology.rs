@@ -75,7 +75,7 @@ fn refuse_unsupported(server: &Server, declarations: &[Declaration]) -> Result<(
         {
             let kind = queue.kind;
             return Err(TopologyError::Unsupported {
-                object: object(declaration),
+                object: declaration.to_string(),
                 problem: format!(
                     "kind `{kind}` is supported up to RabbitMQ 4.2, and this is {server}"
                 ),
