@@ -12,6 +12,7 @@
 
 mod broker;
 mod errors;
-mod pages;
+mod faults;
+mod gate;
 mod process;
 mod tutorial;

@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -72,6 +75,7 @@ pub(crate) fn submit_lines(url: &str, queue: &str, input: &str) -> Vec<String> {
 pub(crate) struct Worker {
     child: Child,
     lines: Receiver<String>,
+    logged: Arc<Mutex<Vec<String>>>,
     /// Every line so far.
     pub(crate) said: Vec<String>,
 }
@@ -80,8 +84,13 @@ impl Worker {
     /// Starts a worker; `arguments` follow `worker`.
     pub(crate) fn start(url: &str, arguments: &[&str]) -> Self {
         let mut command = pumasi(url, &["worker"]);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts a worker from a prepared command and waits until it says that it works.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -95,21 +104,43 @@ impl Worker {
                 }
             }
         });
-        // Ready when it says so; the rest is drained so that it never blocks.
-        let mut errors = BufReader::new(child.stderr.take().unwrap());
-        let mut heard = String::new();
-        while !heard.contains("worker started") {
-            assert!(
-                errors.read_line(&mut heard).unwrap() > 0,
-                "the worker ended: {heard}"
-            );
-        }
-        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-        Self {
+        let logged = Arc::new(Mutex::new(Vec::new()));
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let log = logged.clone();
+        let follower = std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                log.lock().unwrap().push(line);
+            }
+        });
+        let worker = Self {
             child,
             lines,
+            logged,
             said: Vec::new(),
-        }
+        };
+        until("a worker's start", || {
+            let ended = follower.is_finished();
+            let started = worker.has_logged("worker started");
+            assert!(started || !ended, "the worker ended: {:?}", worker.log());
+            started
+        });
+        worker
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.logged.lock().unwrap().clone()
+    }
+
+    /// Whether a line on standard error contains a text.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        let logged = self.logged.lock().unwrap();
+        logged.iter().any(|line| line.contains(text))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Takes what it has said by now.
