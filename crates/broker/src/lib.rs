@@ -3,6 +3,7 @@
 //! The only place that knows all brokers: a third one gets its line in [`open`].
 
 mod instrumented;
+pub mod trace;
 
 pub use instrumented::Instrumented;
 

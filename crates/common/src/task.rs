@@ -92,3 +92,62 @@ pub struct TraceContext {
     /// The `tracestate` header.
     pub tracestate: Option<String>,
 }
+
+/// The longest `tracestate` that is carried, in bytes.
+const TRACESTATE_BYTES_MAX: usize = 1024;
+
+impl TraceContext {
+    /// The context of the two headers; `None` where the first is not one. A second that cannot be
+    /// carried is left out.
+    #[must_use]
+    pub fn parse(traceparent: String, tracestate: Option<String>) -> Option<Self> {
+        let mut parts = traceparent.split('-');
+        let mut hex = |digits: usize| {
+            parts.next().filter(|part| {
+                part.len() == digits && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            })
+        };
+        let (version, trace, span, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+        let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
+        // What a later version appends is not ours to carry.
+        if version != "00" || is_zero(trace) || is_zero(span) || parts.next().is_some() {
+            return None;
+        }
+        let tracestate = tracestate.filter(|state| {
+            !state.is_empty() && state.len() <= TRACESTATE_BYTES_MAX && state.is_ascii()
+        });
+        Some(Self {
+            traceparent,
+            tracestate,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_well_formed_context_is_one() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parse = |text: &str| TraceContext::parse(text.to_owned(), Some("a=b".to_owned()));
+        let context = parse(good).unwrap();
+        assert_eq!(context.traceparent, good);
+        assert_eq!(context.tracestate.as_deref(), Some("a=b"));
+        for bad in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        let long = Some("a".repeat(TRACESTATE_BYTES_MAX + 1));
+        let context = TraceContext::parse(good.to_owned(), long).unwrap();
+        assert_eq!(context.tracestate, None);
+    }
+}

@@ -24,6 +24,23 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// The outcome as one word, for telemetry.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+            Self::Malformed(_) => "malformed",
+            Self::Crashed(_) => "crashed",
+            Self::TimedOut(_) => "timed-out",
+            Self::UnknownKind(_) => "unknown-kind",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// What to tell the broker.
 #[must_use]
 pub fn decide(outcome: Outcome, worker: &str) -> Settlement {

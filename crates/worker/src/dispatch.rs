@@ -6,14 +6,18 @@ use crate::{
     execute::execute,
     handler::{Context, Handlers},
 };
-use pumasi_common::{Settlement, TaskKind, broker::Delivery};
+use pumasi_broker::trace;
+use pumasi_common::{
+    Settlement, TaskKind,
+    broker::{Delivery, SettleError},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, Span, debug, warn};
 
 /// What every run of a worker shares.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) ack: AckMode,
     pub(crate) timeout: Duration,
     pub(crate) abort: CancellationToken,
+    /// The broker's name in traces, where they are on.
+    pub(crate) traced: Option<&'static str>,
 }
 
 /// Runs one delivery to its settlement; the permit is the place it holds meanwhile.
@@ -31,6 +37,13 @@ pub(crate) async fn dispatch(
     delivery: Delivery,
     permit: OwnedSemaphorePermit,
 ) {
+    let span = shared
+        .traced
+        .map_or_else(Span::none, |system| trace::process_span(&delivery, system));
+    handle(shared, delivery, permit).instrument(span).await;
+}
+
+async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphorePermit) {
     if !delivery.is_current() {
         debug!(task = %delivery.task().id, "delivery superseded before start");
         return;
@@ -42,6 +55,7 @@ pub(crate) async fn dispatch(
     let context = Context {
         task: Arc::clone(&task),
         queue: Arc::clone(delivery.queue()),
+        trace: trace::context_of(&Span::current()).or_else(|| task.trace.clone()),
         redelivered: delivery.redelivered(),
         deadline: Instant::now() + limit,
         cancellation: CancellationToken::new(),
@@ -53,13 +67,14 @@ pub(crate) async fn dispatch(
             return drop(permit);
         }
         AckMode::OnReceipt => {
-            if delivery.settle(Settlement::Ack).is_err() {
+            if tell(&shared, delivery, Settlement::Ack).is_err() {
                 return;
             }
             run(&shared, context).await
         }
     };
     if outcome != Outcome::Done {
+        record(&outcome);
         warn!(task = %task.id, ?outcome, "task lost: acked on receipt and not done");
     }
     drop(permit);
@@ -81,6 +96,7 @@ async fn run(shared: &Shared, context: Context) -> Outcome {
 
 fn settle(shared: &Shared, delivery: Delivery, outcome: Outcome) {
     let task = Arc::clone(delivery.task());
+    record(&outcome);
     let settlement = decide(outcome, &shared.name);
     match &settlement {
         Settlement::Ack => debug!(task = %task.id, "task completed"),
@@ -89,7 +105,23 @@ fn settle(shared: &Shared, delivery: Delivery, outcome: Outcome) {
             warn!(task = %task.id, reason = %letter.reason, error = %letter.error, "task dead-lettered");
         }
     }
-    if delivery.settle(settlement).is_err() {
+    if tell(shared, delivery, settlement).is_err() {
         warn!(task = %task.id, "delivery superseded before it was settled");
+    }
+}
+
+fn tell(shared: &Shared, delivery: Delivery, settlement: Settlement) -> Result<(), SettleError> {
+    let span = shared.traced.map_or_else(Span::none, |system| {
+        trace::settle_span(&delivery, &settlement, system)
+    });
+    span.in_scope(|| delivery.settle(settlement))
+}
+
+/// Notes in the current span what went wrong.
+fn record(outcome: &Outcome) {
+    if *outcome != Outcome::Done {
+        let span = Span::current();
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", outcome.as_str());
     }
 }

@@ -4,7 +4,7 @@ pub mod builtin;
 pub mod exec;
 
 use crate::decide::Outcome;
-use pumasi_common::{QueueName, Task, TaskKind, broker::BoxFuture};
+use pumasi_common::{QueueName, Task, TaskKind, broker::BoxFuture, task::TraceContext};
 use serde::de::DeserializeOwned;
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,9 @@ pub struct Context {
     pub queue: Arc<QueueName>,
     /// Whether the broker may have handed it over before.
     pub redelivered: bool,
+    /// The W3C context that this run's own calls continue: that of its span where the worker
+    /// exports traces, else that of the task's creation.
+    pub trace: Option<TraceContext>,
     /// When the run is ended by force.
     pub deadline: Instant,
     /// Cancelled when the worker must stop or the time is up.

@@ -8,6 +8,7 @@ use crate::{
     handler::{Blocking, Context, Handler, HandlerResult, Handlers},
 };
 use futures_util::{StreamExt, future::join_all};
+use pumasi_broker::trace;
 use pumasi_common::{
     Broker, TaskKind,
     broker::{ConsumeOptions, Consumer},
@@ -164,6 +165,7 @@ impl Worker {
             ack: self.config.ack,
             timeout: self.config.timeout,
             abort: abort.clone(),
+            traced: trace::is_on().then(|| self.broker.capabilities().system),
         });
         let places = Arc::new(Semaphore::new(usize::from(self.config.concurrency.get())));
         let running = TaskTracker::new();

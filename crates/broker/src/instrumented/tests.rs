@@ -1,11 +1,14 @@
 use super::*;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     propagation::TraceContextPropagator,
     trace::{SdkTracerProvider, SpanData, SpanExporter},
 };
-use pumasi_common::{QueueName, Refusal, Task, queue::QueueKind, telemetry::SYSTEM_SQLITE};
+use pumasi_common::{
+    Destination, QueueName, Refusal, Task, queue::QueueKind, task::TraceContext,
+    telemetry::SYSTEM_SQLITE,
+};
 use std::sync::Mutex;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -120,4 +123,9 @@ async fn a_publish_is_a_producer_span_whose_context_travels_with_the_task() {
         format!("00-{}-{}-01", context.trace_id(), context.span_id())
     );
     assert_eq!(tasks[1].trace, Some(earlier), "the first context stays");
+    let linked = spans[1].links.iter().next().unwrap();
+    assert_eq!(
+        linked.span_context.span_id().to_string(),
+        "b7ad6b7169203331"
+    );
 }

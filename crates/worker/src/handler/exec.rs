@@ -91,7 +91,7 @@ impl Exec {
         {
             command.env("PUMASI_TASK_KIND", kind);
         }
-        if let Some(trace) = &task.trace {
+        if let Some(trace) = &context.trace {
             command.env("TRACEPARENT", &trace.traceparent);
         }
         command
