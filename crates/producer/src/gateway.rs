@@ -1,47 +1,43 @@
 //! The HTTP gateway: `POST /v1/queues/{queue}/tasks?kind=` with any body.
 //!
 //! 202 with the id only after the broker's confirm; 503 with `Retry-After` when the broker cannot
-//! take it. Errors are `application/problem+json`.
+//! take it. Errors are `application/problem+json`. What a client may take of the process is
+//! limited: connections, time for head and body, bytes of a body and of all bodies.
 
+mod body;
+mod config;
 mod problem;
+
+pub use config::GatewayConfig;
 
 use crate::{Client, submit::Request};
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{
+        Path, Query, Request as HttpRequest, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::post,
 };
+use body::{Bodies, Held};
 use problem::Problem;
+use pumasi_broker::trace;
 use pumasi_common::{
     Diagnostic, ErrorCode, PublishOutcome, QueueName, Retryability, TaskId, TaskKind,
-    task::TraceContext, telemetry,
+    broker::Publication, task::TraceContext, telemetry,
+};
+use pumasi_service::{
+    http::{self, Limits},
+    shutdown::Shutdown,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-/// The `[gateway]` section of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatewayConfig {
-    /// Where it listens. Default `127.0.0.1:8080`.
-    pub listen: SocketAddr,
-    /// The largest request body. Default 8 MiB.
-    #[serde(with = "pumasi_common::field::size")]
-    pub body_bytes_max: usize,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            body_bytes_max: 8 * 1024 * 1024,
-        }
-    }
-}
+/// The route of a submit, as it is matched and as traces name it.
+const SUBMIT: &str = "/v1/queues/{queue}/tasks";
 
 /// What the query of a submit may hold.
 #[derive(Debug, Deserialize)]
@@ -57,22 +53,31 @@ struct Accepted<'a> {
     id: &'a TaskId,
 }
 
-/// The gateway's routes.
-pub fn routes(client: Client, config: &GatewayConfig) -> Router {
-    Router::new()
-        .route("/v1/queues/{queue}/tasks", post(submit))
-        .layer(DefaultBodyLimit::max(config.body_bytes_max))
-        .with_state(client)
+/// What every request shares.
+#[derive(Clone, Debug)]
+struct Gateway {
+    client: Client,
+    bodies: Bodies,
 }
 
-/// Serves until `stop` is cancelled, then finishes the requests under way.
+/// The gateway's routes.
+pub fn routes(client: Client, config: &GatewayConfig) -> Router {
+    let bodies = Bodies::new(config);
+    Router::new()
+        .route(SUBMIT, post(submit))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(Gateway { client, bodies })
+}
+
+/// Serves until `stop`, then finishes the requests under way.
 ///
 /// # Errors
-/// When the address cannot be bound or the server fails.
+/// When the address cannot be bound.
 pub async fn serve(
     client: Client,
     config: &GatewayConfig,
-    stop: CancellationToken,
+    stop: Shutdown,
 ) -> Result<(), ListenError> {
     let refuse = |source| ListenError {
         address: config.listen,
@@ -83,10 +88,13 @@ pub async fn serve(
         .map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     tracing::info!(%address, "gateway listening");
-    axum::serve(listener, routes(client, config))
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-        .map_err(refuse)
+    let limits = Limits {
+        connections_max: config.connections_max,
+        head_timeout: config.request_timeout,
+        drain_timeout: config.drain_timeout,
+    };
+    http::serve(listener, routes(client, config), limits, stop).await;
+    Ok(())
 }
 
 /// The gateway's address cannot be listened on.
@@ -111,55 +119,123 @@ impl Diagnostic for ListenError {
     }
 }
 
-async fn submit(
-    State(client): State<Client>,
-    Path(queue): Path<String>,
-    query: Result<Query<SubmitQuery>, axum::extract::rejection::QueryRejection>,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Response {
-    match try_submit(&client, &queue, query, &headers, body).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
-    }
+async fn unknown_path(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(256).collect();
+    Problem::request(
+        StatusCode::NOT_FOUND,
+        format!("nothing is served at {path}"),
+    )
 }
 
-async fn try_submit(
-    client: &Client,
-    queue: &str,
-    query: Result<Query<SubmitQuery>, axum::extract::rejection::QueryRejection>,
-    headers: &HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Response, Problem> {
-    let queue = QueueName::new(queue).map_err(|error| Problem::of(&error))?;
+async fn unknown_method(method: Method) -> Problem {
+    let title = format!("{method} is not served here");
+    Problem::request(StatusCode::METHOD_NOT_ALLOWED, title)
+}
+
+async fn submit(
+    State(gateway): State<Gateway>,
+    queue: Result<Path<String>, PathRejection>,
+    query: Result<Query<SubmitQuery>, QueryRejection>,
+    request: HttpRequest,
+) -> Response {
+    let trace = trace_of(request.headers());
+    let span = request_span(trace.as_ref());
+    let seen = span.clone();
+    async move {
+        let answer = match accept(&gateway, queue, query, request).await {
+            Ok((publication, held)) => publish(&gateway.client, publication, trace, held).await,
+            Err(problem) => Err(problem),
+        };
+        let response = answer.unwrap_or_else(IntoResponse::into_response);
+        record(&seen, response.status());
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Reads and checks a submit; gives the room its body takes beside it.
+async fn accept(
+    gateway: &Gateway,
+    queue: Result<Path<String>, PathRejection>,
+    query: Result<Query<SubmitQuery>, QueryRejection>,
+    request: HttpRequest,
+) -> Result<(Publication, Held), Problem> {
+    let Path(queue) =
+        queue.map_err(|error| Problem::argument(error.status(), error.body_text()))?;
+    let queue = QueueName::new(&queue).map_err(|error| Problem::of(&error))?;
     let Query(query) =
-        query.map_err(|error| Problem::request(error.status(), error.body_text()))?;
-    let payload = body.map_err(|error| Problem::request(error.status(), error.body_text()))?;
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
+        query.map_err(|error| Problem::argument(error.status(), error.body_text()))?;
+    let content_type = text(request.headers(), header::CONTENT_TYPE.as_str());
+    let (payload, held) = gateway.bodies.read(request.into_body()).await?;
     let request = Request {
         payload,
-        content_type: text(header::CONTENT_TYPE.as_str()),
+        content_type,
         kind: query.kind,
         id: query.id,
         ..Request::default()
     };
-    let mut publication = request
+    let publication = request
         .to_queue(&queue)
         .map_err(|error| Problem::of(&error))?;
-    publication.task.trace = text(telemetry::TRACEPARENT).map(|traceparent| TraceContext {
-        traceparent,
-        tracestate: text(telemetry::TRACESTATE),
-    });
-    match client.submit(publication).await {
+    Ok((publication, held))
+}
+
+async fn publish(
+    client: &Client,
+    mut publication: Publication,
+    trace: Option<TraceContext>,
+    held: Held,
+) -> Result<Response, Problem> {
+    if !trace::is_on() {
+        // No span of ours stands between the caller's and the worker's.
+        publication.task.trace = trace;
+    }
+    let outcome = client.submit(publication).await;
+    drop(held);
+    match outcome {
         PublishOutcome::Accepted(id) => {
             Ok((StatusCode::ACCEPTED, Json(Accepted { id: &id })).into_response())
         }
         PublishOutcome::Refused(id, refusal) => Err(Problem::of(&refusal).about(&id)),
         PublishOutcome::Unknown(id, why) => Err(Problem::of(&why).about(&id)),
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.to_owned())
+}
+
+/// The caller's context, where it is one.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let traceparent = text(headers, telemetry::TRACEPARENT)?;
+    TraceContext::parse(traceparent, text(headers, telemetry::TRACESTATE))
+}
+
+/// The span of one request, in the caller's trace; none where traces are off.
+fn request_span(caller: Option<&TraceContext>) -> Span {
+    if !trace::is_on() {
+        return Span::none();
+    }
+    let span = info_span!(
+        "request",
+        otel.name = format!("POST {SUBMIT}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = "POST",
+        http.route = SUBMIT,
+        http.response.status_code = Empty,
+    );
+    if let Some(caller) = caller {
+        trace::continue_from(&span, caller);
+    }
+    span
+}
+
+fn record(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
     }
 }

@@ -1,10 +1,12 @@
 //! Submit → publish: the client library and the HTTP gateway.
 //!
-//! See [`Client::submit`] first; [`jsonl`] reads tasks from files, [`gateway`] from HTTP.
+//! See [`Client::submit`] first; [`jsonl`] reads tasks from files, [`gateway`] from HTTP;
+//! [`service`] is the gateway as a process.
 
 pub mod client;
 pub mod gateway;
 pub mod jsonl;
+pub mod service;
 pub mod submit;
 
 pub use client::Client;

@@ -1,16 +1,16 @@
 //! `pumasi-producer`: the HTTP gateway service, for containers. Configuration from file and
 //! environment.
 
-use pumasi_common::{ConnectionSettings, QueueSpec, Topology, broker::Health, queue::TopicSpec};
-use pumasi_producer::{Client, GatewayConfig, gateway};
+use pumasi_common::{ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
+use pumasi_producer::{GatewayConfig, service};
 use pumasi_service::{
     config::{self, Layers},
-    health::{self, HealthConfig},
+    health::HealthConfig,
     process, shutdown,
     telemetry::{self, TelemetryConfig},
 };
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Takes tasks over HTTP, until SIGTERM.
 #[derive(clap::Parser)]
@@ -38,7 +38,10 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    process::main_with(run(<Cli as clap::Parser>::parse()))
+    match process::parse() {
+        Ok(cli) => process::main_with(run(cli)),
+        Err(code) => code,
+    }
 }
 
 async fn run(cli: Cli) -> Result<(), process::Fatal> {
@@ -52,7 +55,13 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
         overrides,
         ..Layers::default()
     })?;
-    loaded.refuse(loaded.value.broker.problems())?;
+    let problems = loaded
+        .value
+        .broker
+        .problems()
+        .into_iter()
+        .chain(loaded.value.gateway.problems());
+    loaded.refuse(problems)?;
     let settings = loaded.value;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-producer")?;
     let stop = shutdown::on_signals();
@@ -62,22 +71,7 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
         topics: settings.topics,
     };
     broker.ensure_topology(&topology).await?;
-    if let Some(address) = settings.health.listen {
-        let watched = Arc::clone(&broker);
-        let ready = Arc::new(move || match watched.health() {
-            Health::Up => Ok(()),
-            Health::Blocked(problem) => Err(format!("the broker takes no tasks: {problem}")),
-            Health::Down(problem) => Err(format!("the broker is away: {problem}")),
-        });
-        health::serve(address, ready, stop.intake.clone()).await?;
-    }
-    gateway::serve(
-        Client::new(Arc::clone(&broker)),
-        &settings.gateway,
-        stop.intake,
-    )
-    .await?;
-    broker.close().await;
+    service::run(&broker, &settings.gateway, settings.health.listen, stop).await?;
     process::finish(telemetry).await;
     Ok(())
 }

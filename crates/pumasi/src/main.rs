@@ -7,24 +7,16 @@ mod commands;
 mod failure;
 mod settings;
 
-use clap::Parser;
+use pumasi_service::process;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(code) = pumasi_worker::handler::exec::lifeline::run_if_asked() {
         return code;
     }
-    let cli = match cli::Cli::try_parse() {
+    let cli: cli::Cli = match process::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output and end well; a usage error is 64.
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(64)
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(code) => return code,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

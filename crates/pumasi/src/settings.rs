@@ -44,7 +44,8 @@ impl Settings {
             ..Layers::default()
         };
         let mut loaded: Loaded<Self> = config::load(&layers)?;
-        loaded.refuse(loaded.value.broker.problems())?;
+        let broker = loaded.value.broker.problems();
+        loaded.refuse(broker.into_iter().chain(loaded.value.gateway.problems()))?;
         if loaded.value.broker.url.is_none() && loaded.value.broker.hosts.is_empty() {
             loaded.value.broker.url = Some(format!("sqlite:{}", embedded_file()?.display()));
         }

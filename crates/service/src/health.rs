@@ -1,14 +1,22 @@
 //! Answers the probes of whoever runs the process: `/healthz` and `/readyz`.
 
+use crate::{
+    http::{self, Limits},
+    shutdown::Shutdown,
+};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use pumasi_common::{Diagnostic, ErrorCode, Retryability};
 use serde::{Deserialize, Serialize};
-use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for open connections when the server stops.
-const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// A probe is one small request; few are ever open at once.
+const LIMITS: Limits = Limits {
+    connections_max: const { NonZeroU16::new(64).unwrap() },
+    head_timeout: Duration::from_secs(10),
+    drain_timeout: Duration::from_secs(1),
+};
 
 /// Says whether the process is ready; the text says why not. Called per probe; must not block.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -46,7 +54,8 @@ impl Diagnostic for ListenError {
 /// Listens and serves until `stop` is cancelled. Gives the address in force and the server's task,
 /// which ends at most one second after `stop`.
 ///
-/// `/healthz` is 200 while the process lives; `/readyz` is 200 or 503 with the reason.
+/// `/healthz` is 200 while the process lives; `/readyz` is 200 or 503 with the reason. Stop it last:
+/// a process that drains is alive and not ready, and must be able to say so.
 ///
 /// # Errors
 /// [`ListenError`] when the address cannot be listened on.
@@ -61,7 +70,13 @@ pub async fn serve(
     let refuse = |source| ListenError { address, source };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let bound = listener.local_addr().map_err(refuse)?;
-    Ok((bound, tokio::spawn(run(listener, router(ready), stop))))
+    tracing::info!(address = %bound, "health listening");
+    let stop = Shutdown {
+        intake: stop,
+        abort: CancellationToken::new(),
+    };
+    let server = http::serve(listener, router(ready), LIMITS, stop);
+    Ok((bound, tokio::spawn(server)))
 }
 
 fn router(ready: Ready) -> Router {
@@ -75,24 +90,6 @@ async fn readiness(State(ready): State<Ready>) -> (StatusCode, String) {
     match ready() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-    }
-}
-
-async fn run(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(CLOSE_MAX).await;
-    };
-    tokio::select! {
-        ended = server => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "health server ended");
-            }
-        }
-        () = overdue => {}
     }
 }
 

@@ -1,12 +1,13 @@
 //! What every Pumasi process does around its job.
 //!
 //! In the order of a process's life: [`config`] reads its settings, [`telemetry`] starts its logs
-//! and traces, [`health`] answers probes, [`shutdown`] turns signals into two tokens, [`fatal`]
+//! and traces, [`health`] answers probes, [`http`] serves within limits, [`shutdown`] turns signals into two tokens, [`fatal`]
 //! says why it ends. Environment variables and exit statuses are read and chosen only here.
 
 pub mod config;
 pub mod fatal;
 pub mod health;
+pub mod http;
 pub mod process;
 pub mod shutdown;
 pub mod telemetry;

@@ -24,6 +24,25 @@ impl Fatal {
     }
 }
 
+/// The exit status of a command line that cannot be understood (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+/// Reads the command line. Help, version and complaints are printed; their exit status comes back.
+///
+/// # Errors
+/// The status to exit with at once: 0 after help and version, 64 after a complaint.
+pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
+    C::try_parse().map_err(|answer| {
+        // Nobody is left to be told when the output is closed.
+        let _ = answer.print();
+        if answer.use_stderr() {
+            ExitCode::from(EXIT_USAGE)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
+}
+
 /// Runs a service on a multi-threaded runtime and reports the error that ends it, if any.
 pub fn main_with(service: impl Future<Output = Result<(), Fatal>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()

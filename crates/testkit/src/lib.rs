@@ -12,5 +12,7 @@
 )]
 
 pub mod conformance;
+pub mod http;
+pub mod process;
 pub mod proxy;
 pub mod rabbitmq;

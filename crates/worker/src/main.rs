@@ -40,7 +40,10 @@ fn main() -> ExitCode {
     if let Some(code) = lifeline::run_if_asked() {
         return code;
     }
-    process::main_with(run(<Cli as clap::Parser>::parse()))
+    match process::parse() {
+        Ok(cli) => process::main_with(run(cli)),
+        Err(code) => code,
+    }
 }
 
 async fn run(cli: Cli) -> Result<(), process::Fatal> {

@@ -51,6 +51,16 @@ impl Problem {
         }
     }
 
+    /// A request that is wrong in itself.
+    pub(super) fn argument(status: StatusCode, title: String) -> Self {
+        Self::request(status, title).coded(ErrorCode::ArgumentInvalid)
+    }
+
+    pub(super) fn coded(mut self, code: ErrorCode) -> Self {
+        self.code = Some(code.to_string());
+        self
+    }
+
     pub(super) fn about(mut self, id: &TaskId) -> Self {
         self.id = Some(id.as_str().to_owned());
         self

@@ -1,0 +1,124 @@
+//! What the gateway answers.
+
+use crate::support::Producer;
+use pumasi_testkit::{
+    http::{Answer, request, submit},
+    process::until,
+    rabbitmq::{RabbitMq, Version},
+};
+use std::collections::HashSet;
+
+const POST: &str = "POST /v1/queues/tasks/tasks";
+
+fn check_problem(answer: &Answer, status: u16, title: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    let problem = answer.json();
+    assert_eq!(problem["status"], status);
+    let text = problem["title"].as_str().unwrap();
+    assert!(text.contains(title), "expected {title:?} in {text:?}");
+}
+
+/// Runs a check on the embedded broker and on both RabbitMQ versions.
+fn on_every_broker(check: impl Fn(&Producer)) {
+    check(&Producer::embedded(&[]));
+    for version in Version::ALL {
+        match version.available() {
+            Ok(()) => {
+                let url = RabbitMq::shared(version).new_vhost_url();
+                check(&Producer::on(&url, &[]));
+            }
+            Err(missing) => eprintln!("left out: {missing}"),
+        }
+    }
+}
+
+#[test]
+fn any_body_is_accepted_with_the_id_of_its_task() {
+    on_every_broker(|producer| {
+        let bytes = [0_u8, 255, 10, 13];
+        for body in [&b""[..], b"words", b"{\"a\":1}", &bytes] {
+            let answer = submit(producer.gateway, "tasks", body);
+            assert_eq!(answer.status, 202, "{answer:?}");
+            let id = answer.json()["id"].as_str().unwrap().to_owned();
+            assert_eq!(id.len(), 36, "a UUID: {id}");
+        }
+        let line = format!("{POST}?kind=image.resize&id=order-7");
+        let answer = request(producer.gateway, &line, "", "x");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (202, r#"{"id":"order-7"}"#)
+        );
+        until("five tasks", || producer.ready("tasks") == 5);
+    });
+}
+
+#[test]
+fn a_wrong_request_is_a_problem_that_says_what_is_wrong() {
+    let producer = Producer::embedded(&[("PUMASI__GATEWAY__BODY_BYTES_MAX", "1KiB")]);
+    let ask = |line: &str, body: &[u8]| request(producer.gateway, line, "", body);
+    for (line, status, title) in [
+        ("POST /v1/queues/a%20b/tasks", 400, "invalid queue name"),
+        ("POST /v1/queues/..%2fx/tasks", 400, "invalid queue name"),
+        ("POST /v1/queues/%ff/tasks", 400, "UTF-8"),
+        ("POST /v1/queues/tasks/tasks?kind=a%20b", 400, "kind"),
+        ("POST /v1/queues/tasks/tasks?id=", 400, "id"),
+        ("POST /v1/queues/tasks/tasks?colour=red", 400, "colour"),
+        ("POST /v1/queues/nowhere/tasks", 404, "nowhere"),
+        ("POST /v2/anything", 404, "/v2/anything"),
+        ("GET /", 404, "nothing is served at /"),
+        ("GET /v1/queues/tasks/tasks", 405, "GET"),
+        ("DELETE /v1/queues/tasks/tasks", 405, "DELETE"),
+    ] {
+        let answer = ask(line, b"x");
+        check_problem(&answer, status, title);
+        assert_eq!(answer.header("retry-after"), None);
+    }
+    assert_eq!(
+        ask("GET /v1/queues/tasks/tasks", b"").header("allow"),
+        Some("post")
+    );
+    check_problem(&ask(POST, &[b'x'; 1025]), 413, "1024");
+    assert_eq!(ask(POST, &[b'x'; 1024]).status, 202);
+    assert_eq!(producer.ready("tasks"), 1, "nothing else was stored");
+}
+
+#[test]
+fn a_problem_never_repeats_the_payload() {
+    let producer = Producer::embedded(&[]);
+    let answer = submit(producer.gateway, "nowhere", "hunter2");
+    assert_eq!(answer.status, 404);
+    assert!(!answer.body.contains("hunter2"), "{answer:?}");
+    let said = producer.service.said().join("\n");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn concurrent_requests_are_each_answered_and_stored_once() {
+    const CLIENTS: usize = 32;
+    const EACH: usize = 10;
+    on_every_broker(|producer| {
+        let ids: HashSet<String> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| scope.spawn(|| (0..EACH).map(|_| accepted(producer)).collect::<Vec<_>>()))
+                .collect();
+            clients
+                .into_iter()
+                .flat_map(|client| client.join().unwrap())
+                .collect()
+        });
+        assert_eq!(ids.len(), CLIENTS * EACH);
+        until("all tasks", || {
+            producer.ready("tasks") == u64::try_from(CLIENTS * EACH).unwrap()
+        });
+    });
+}
+
+fn accepted(producer: &Producer) -> String {
+    let answer = submit(producer.gateway, "tasks", "x");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["id"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,17 @@
+//! `pumasi-producer` as it runs in a container: a real process, real brokers, real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod gateway;
+mod life;
+mod limits;
+mod outage;
+mod support;
