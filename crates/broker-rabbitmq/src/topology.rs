@@ -75,7 +75,7 @@ fn refuse_unsupported(server: &Server, declarations: &[Declaration]) -> Result<(
         {
             let kind = queue.kind;
             return Err(TopologyError::Unsupported {
-                object: object(declaration),
+                object: declaration.to_string(),
                 problem: format!(
                     "kind `{kind}` is supported up to RabbitMQ 4.2, and this is {server}"
                 ),
@@ -112,30 +112,29 @@ async fn channel(link: &Link) -> Result<Channel, TopologyError> {
         .map_err(|error| failed(error.to_string()))
 }
 
-fn object(declaration: &Declaration) -> String {
-    match declaration {
-        Declaration::Queue(queue) => format!("queue `{}`", queue.name),
-        Declaration::Exchange(topic) => format!("exchange `{topic}`"),
-        Declaration::Binding { topic, queue } => format!("binding `{topic}` -> `{queue}`"),
-    }
-}
-
 async fn one(
     link: &Link,
     declaration: &Declaration,
     mode: Mode,
     plan: &mut Plan,
 ) -> Result<(), TopologyError> {
-    let name = object(declaration);
+    let name = declaration.to_string();
     match declaration {
-        // The protocol cannot look at a binding; making one twice is harmless.
-        Declaration::Binding { .. } => {
+        // The protocol cannot look at a binding; making one twice is harmless. It is known to be
+        // missing where one of its ends was, and otherwise taken to be there.
+        Declaration::Binding { topic, queue } => {
+            let ends = [format!("topic `{topic}`"), format!("queue `{queue}`")];
+            let is_new = ends.iter().any(|end| plan.missing.contains(end));
             if mode == Mode::Ensure {
                 ask(link, declaration.clone())
                     .await
                     .map_err(|e| explain(&name, e))?;
             }
-            plan.present.push(name);
+            if is_new {
+                plan.missing.push(name);
+            } else {
+                plan.present.push(name);
+            }
             Ok(())
         }
         Declaration::Queue(_) | Declaration::Exchange(_) => match look(link, declaration).await {
@@ -161,7 +160,7 @@ async fn compare(
     declaration: Declaration,
     plan: &mut Plan,
 ) -> Result<(), TopologyError> {
-    let name = object(&declaration);
+    let name = declaration.to_string();
     let mut tried = declaration;
     let before = plan.differences.len();
     for _ in 0..DIFFERENCES_MAX {

@@ -70,7 +70,7 @@ fn declarations(topology: &Topology) -> Result<Vec<Declaration>, TopologyError> 
             && queue.kind == QueueKind::Transient
         {
             return Err(TopologyError::Unsupported {
-                object: object_of(declaration),
+                object: declaration.to_string(),
                 problem: "the embedded broker keeps every queue on disk".to_owned(),
                 help: "use kind `quorum` or `classic`; both are kept in the one file".to_owned(),
             });
@@ -79,20 +79,10 @@ fn declarations(topology: &Topology) -> Result<Vec<Declaration>, TopologyError> 
     Ok(declarations)
 }
 
-fn object_of(declaration: &Declaration) -> String {
-    match declaration {
-        Declaration::Queue(queue) => format!("queue `{}`", queue.name),
-        Declaration::Exchange(topic) => format!("topic `{topic}`"),
-        Declaration::Binding { topic, queue } => {
-            format!("binding of queue `{queue}` to topic `{topic}`")
-        }
-    }
-}
-
 fn compare(sql: &Connection, declarations: &[Declaration]) -> rusqlite::Result<Plan> {
     let mut plan = Plan::default();
     for declaration in declarations {
-        let object = object_of(declaration);
+        let object = declaration.to_string();
         let exists = match declaration {
             Declaration::Queue(queue) => match stored(sql, queue)? {
                 None => false,

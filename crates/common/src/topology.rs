@@ -38,6 +38,16 @@ pub enum Declaration {
     },
 }
 
+impl fmt::Display for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(f, "queue `{}`", queue.name),
+            Self::Exchange(topic) => write!(f, "topic `{topic}`"),
+            Self::Binding { topic, queue } => write!(f, "binding `{topic}` -> `{queue}`"),
+        }
+    }
+}
+
 /// A queue with its arguments, as AMQP 0-9-1 declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDeclaration {

@@ -12,13 +12,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Whose own spans must not be exported: the exporter would export its own requests, and a
-/// client library's inner workings tell no reader anything.
-const NOT_EXPORTED: [&str; 6] = ["opentelemetry", "hyper", "reqwest", "h2", "rustls", "lapin"];
+/// Whose own spans must not be exported: the exporter would export its own requests.
+const NOT_EXPORTED: [&str; 5] = ["opentelemetry", "hyper", "reqwest", "h2", "rustls"];
 
-/// Whose log is kept back unless `log_level` names it: it calls an error what we expect and
-/// handle, a missing queue at the first declaration or a lost connection, and we say it ourselves.
-const NOT_LOGGED: [&str; 1] = ["lapin"];
+/// Whose log lines are left out unless the level names it: the broker crate says itself, in words
+/// for an operator, what its client library calls an error (asking for a queue that is not there).
+const NOT_LOGGED: &str = "lapin";
 
 /// What a process tells about itself: the `[telemetry]` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +26,7 @@ pub struct TelemetryConfig {
     /// How log lines look: `text` for people, `json` for machines. Default `text`.
     pub log_format: LogFormat,
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module as
-    /// `info,pumasi_worker=debug`. The AMQP library is heard only when named: `info,lapin=debug`.
-    /// Default `info`.
+    /// `info,pumasi_worker=debug`. Default `info`.
     pub log_level: String,
     /// Where traces go, OTLP over HTTP: `http://collector:4318`. Default: that of
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, else no traces.
@@ -168,12 +166,11 @@ pub fn start(config: &TelemetryConfig, default_name: &str) -> Result<Telemetry, 
 }
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
-    let mut directives = level.to_owned();
-    for library in NOT_LOGGED {
-        if !level.contains(library) {
-            directives = format!("{library}=off,{directives}");
-        }
-    }
+    let directives = if level.contains(NOT_LOGGED) {
+        level.to_owned()
+    } else {
+        format!("{level},{NOT_LOGGED}=off")
+    };
     EnvFilter::builder()
         .parse(directives)
         .map_err(|source| TelemetryError::Level {
@@ -266,15 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn the_amqp_library_is_heard_only_when_named() {
-        for (level, heard) in [
-            ("info", false),
-            ("debug", false),
-            ("info,lapin=debug", true),
-        ] {
-            let shown = filter(level).unwrap().to_string();
-            assert_eq!(!shown.contains("lapin=off"), heard, "{shown}");
-        }
+    fn the_client_librarys_lines_are_left_out_unless_they_are_asked_for() {
+        assert!(filter("info").unwrap().to_string().contains("lapin=off"));
+        let asked = filter("info,lapin=debug").unwrap().to_string();
+        assert!(!asked.contains("lapin=off"), "{asked}");
     }
 
     #[test]

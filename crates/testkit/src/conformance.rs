@@ -61,6 +61,7 @@ pub fn cases() -> Vec<Case> {
         competing::no_consumer_holds_more_than_its_prefetch,
         competing::idle_consumers_take_turns,
         topology::ensuring_twice_changes_nothing,
+        topology::everything_of_a_new_topic_is_missing_until_it_is_ensured,
         topology::a_difference_is_reported_and_nothing_is_changed,
         topology::a_queue_that_is_purged_is_empty,
     ]

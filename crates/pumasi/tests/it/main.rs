@@ -14,5 +14,6 @@ mod broker;
 mod errors;
 mod faults;
 mod gate;
+mod pages;
 mod process;
 mod tutorial;

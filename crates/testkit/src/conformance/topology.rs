@@ -1,7 +1,11 @@
 //! Declaring and comparing.
 
 use super::{Subject, publish, queue, until_ready, with_queue};
-use pumasi_common::{QueueSpec, Task, Topology, topology::TopologyError};
+use pumasi_common::{
+    QueueSpec, Task, TopicName, Topology,
+    queue::{SubscriptionName, TopicSpec},
+    topology::TopologyError,
+};
 use std::num::NonZeroU64;
 
 pub(super) async fn ensuring_twice_changes_nothing(subject: Subject) {
@@ -17,6 +21,37 @@ pub(super) async fn ensuring_twice_changes_nothing(subject: Subject) {
         (second.missing.len(), second.present.len()),
         (0, 2),
         "{second:?}"
+    );
+}
+
+pub(super) async fn everything_of_a_new_topic_is_missing_until_it_is_ensured(subject: Subject) {
+    let topology = Topology {
+        queues: Vec::new(),
+        topics: vec![TopicSpec {
+            name: TopicName::new("orders").unwrap(),
+            subscriptions: vec![SubscriptionName::new("mail").unwrap()],
+        }],
+    };
+    let all = [
+        "topic `orders`",
+        "queue `orders.mail.dead`",
+        "queue `orders.mail`",
+        "binding `orders` -> `orders.mail`",
+    ];
+    let planned = subject.plan_topology(&topology).await.unwrap();
+    assert_eq!(
+        (planned.missing, planned.present.len()),
+        (all.map(str::to_owned).into(), 0)
+    );
+    let made = subject.ensure_topology(&topology).await.unwrap();
+    assert_eq!(
+        (made.missing, made.present.len()),
+        (all.map(str::to_owned).into(), 0)
+    );
+    let planned = subject.plan_topology(&topology).await.unwrap();
+    assert_eq!(
+        (planned.present, planned.missing.len()),
+        (all.map(str::to_owned).into(), 0)
     );
 }
 
