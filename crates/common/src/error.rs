@@ -66,6 +66,37 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code, in order.
+    pub const ALL: [Self; 27] = [
+        Self::ConfigInvalid,
+        Self::ConfigUnreadable,
+        Self::ArgumentInvalid,
+        Self::BrokerUnreachable,
+        Self::AccessRefused,
+        Self::VhostMissing,
+        Self::PermissionRefused,
+        Self::ConnectionLost,
+        Self::QueueMissing,
+        Self::TopologyMismatch,
+        Self::Unsupported,
+        Self::TaskInvalid,
+        Self::TaskTooLarge,
+        Self::Unroutable,
+        Self::QueueFull,
+        Self::SubmitUnavailable,
+        Self::SubmitUnknown,
+        Self::InputMalformed,
+        Self::ConsumeFailed,
+        Self::DeliverySuperseded,
+        Self::HandlerMissing,
+        Self::StoreUnusable,
+        Self::StoreNewer,
+        Self::StoreCorrupt,
+        Self::StoreReadOnly,
+        Self::StoreFull,
+        Self::Internal,
+    ];
+
     /// The exit status for a process that ends with this error (sysexits).
     #[must_use]
     pub fn exit_status(self) -> u8 {
@@ -128,3 +159,48 @@ pub trait Diagnostic: std::error::Error {
 
 /// An opaque cause, as errors of foreign crates are carried across the contract.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The numbers and first sentences of the enum, as written above.
+    fn variants() -> Vec<(u16, &'static str)> {
+        let mut meaning = "";
+        let mut variants = Vec::new();
+        for line in include_str!("error.rs").lines() {
+            if let Some(text) = line.strip_prefix("    /// ") {
+                meaning = text.trim_end_matches('.');
+            } else if let Some((_, number)) = line.split_once(" = ")
+                && let Ok(number) = number.trim_end_matches(',').parse()
+            {
+                variants.push((number, meaning));
+            }
+        }
+        variants
+    }
+
+    #[test]
+    fn every_code_is_in_the_list_of_all() {
+        let listed = ErrorCode::ALL.map(|code| code as u16);
+        let written: Vec<u16> = variants().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(listed.to_vec(), written);
+    }
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+        for (code, (_, meaning)) in ErrorCode::ALL.into_iter().zip(variants()) {
+            let status = code.exit_status();
+            let page = std::fs::read_to_string(folder.join(format!("{code}.md"))).unwrap();
+            assert!(page.starts_with(&format!("# {code} {meaning}\n")), "{code}");
+            assert!(page.contains(&format!("Exit status {status}.")), "{code}");
+            let row = format!("| [{code}]({code}.md) | {meaning} | {status} |");
+            assert!(index.contains(&row), "{row}");
+        }
+        let files = std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(files, ErrorCode::ALL.len() + 1, "a page without a code");
+    }
+}

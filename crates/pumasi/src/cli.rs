@@ -66,6 +66,11 @@ pub(crate) enum Command {
     /// Look at the configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say what an error code means and what to do about it
+    Explain {
+        /// The code, like PU3002
+        code: String,
+    },
     /// Tell the whole story: producers, competing workers, one killed in mid-task, nothing lost
     Demo(Demo),
     /// A worker process of the demo

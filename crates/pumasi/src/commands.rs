@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod explain;
 mod gateway;
 mod publish;
 mod queue;
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(command) => config::run(&global, command),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoWorker => demo::run_worker(global).await,
+        Command::Explain { code } => explain::run(&code, global.json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pumasi", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
