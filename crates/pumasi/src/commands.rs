@@ -17,6 +17,10 @@ use crate::{
 };
 use clap::CommandFactory;
 use pumasi_common::Broker;
+use pumasi_service::{
+    process,
+    telemetry::{self, Telemetry},
+};
 use serde::Serialize;
 use std::{
     io::{Read, Write},
@@ -29,6 +33,7 @@ struct Session {
     global: Global,
     settings: Settings,
     broker: Arc<dyn Broker>,
+    telemetry: Option<Telemetry>,
 }
 
 impl Session {
@@ -37,12 +42,35 @@ impl Session {
         Self::open_with(global, settings).await
     }
 
+    /// The same, with traces where they are configured. Of the log, only what is wrong is shown: a
+    /// command's user reads its output.
+    async fn open_traced(global: Global) -> Result<Self, Failure> {
+        let loaded = Settings::load(&global)?;
+        let mut config = loaded.value.telemetry.clone();
+        if loaded.is_default("telemetry.log_level") {
+            "warn".clone_into(&mut config.log_level);
+        }
+        let telemetry = telemetry::start(&config, "pumasi")?;
+        let mut session = Self::open_with(global, loaded.value).await?;
+        session.telemetry = Some(telemetry);
+        Ok(session)
+    }
+
+    /// Closes the broker and sends the last traces.
+    async fn close(self) {
+        self.broker.close().await;
+        if let Some(telemetry) = self.telemetry {
+            process::finish(telemetry).await;
+        }
+    }
+
     async fn open_with(global: Global, settings: Settings) -> Result<Self, Failure> {
         let broker = pumasi_broker::open(&settings.broker).await?;
         Ok(Self {
             global,
             settings,
             broker,
+            telemetry: None,
         })
     }
 }

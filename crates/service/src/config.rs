@@ -204,6 +204,12 @@ impl<T> Loaded<T> {
         }
     }
 
+    /// Whether nobody has set this key.
+    #[must_use]
+    pub fn is_default(&self, key: &str) -> bool {
+        self.origin(key) == layer::DEFAULT
+    }
+
     /// Where the value of this key came from.
     #[must_use]
     pub fn origin(&self, key: &str) -> &str {

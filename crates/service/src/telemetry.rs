@@ -1,9 +1,12 @@
 //! Starts logs on standard error and, where an endpoint is given, traces over OTLP.
 
+mod export;
+
+use export::{Failing, Reporting};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use pumasi_common::{Diagnostic, ErrorCode, Retryability, error::Cause};
+use pumasi_common::{Diagnostic, ErrorCode, Retryability, error::Cause, task::TraceContext};
 use serde::{Deserialize, Serialize};
 use std::{env, fmt, io, io::IsTerminal as _};
 use tracing::{Level, Metadata};
@@ -107,6 +110,7 @@ impl Diagnostic for TelemetryError {
 #[must_use = "spans still in memory are lost without `shutdown`"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    failing: Failing,
 }
 
 impl fmt::Debug for Telemetry {
@@ -130,6 +134,7 @@ impl Telemetry {
     pub fn shutdown(self) {
         if let Some(provider) = self.provider
             && let Err(error) = provider.shutdown()
+            && self.failing.is_first()
         {
             tracing::warn!(%error, "the last traces may be lost");
         }
@@ -147,7 +152,8 @@ pub fn start(config: &TelemetryConfig, default_name: &str) -> Result<Telemetry, 
     // Needed by every TLS client of the process; another caller may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = filter(&config.log_level)?;
-    let provider = provider(config, default_name)?;
+    let failing = Failing::default();
+    let provider = provider(config, default_name, failing.clone())?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer::<Registry>()
             .with_tracer(provider.tracer("pumasi"))
@@ -162,7 +168,7 @@ pub fn start(config: &TelemetryConfig, default_name: &str) -> Result<Telemetry, 
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         opentelemetry::global::set_tracer_provider(provider.clone());
     }
-    Ok(Telemetry { provider })
+    Ok(Telemetry { provider, failing })
 }
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
@@ -202,6 +208,7 @@ where
 fn provider(
     config: &TelemetryConfig,
     default_name: &str,
+    failing: Failing,
 ) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     let from_environment = is_set("OTEL_EXPORTER_OTLP_ENDPOINT");
     if config.otlp_endpoint.is_none() && !from_environment {
@@ -213,7 +220,7 @@ fn provider(
     if let Some(endpoint) = &config.otlp_endpoint {
         builder = builder.with_endpoint(traces_url(endpoint));
     }
-    let exporter = builder.build().map_err(|source| TelemetryError::Exporter {
+    let inner = builder.build().map_err(|source| TelemetryError::Exporter {
         source: source.into(),
     })?;
     let mut resource = Resource::builder();
@@ -223,10 +230,18 @@ fn provider(
         None => resource = resource.with_service_name(default_name.to_owned()),
     }
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Reporting { inner, failing })
         .with_resource(resource.build())
         .build();
     Ok(Some(provider))
+}
+
+/// The W3C context that the process was started in: `TRACEPARENT` and `TRACESTATE`, as a handler's
+/// program gets them.
+#[must_use]
+pub fn caller() -> Option<TraceContext> {
+    let state = env::var("TRACESTATE").ok();
+    TraceContext::parse(env::var("TRACEPARENT").ok()?, state)
 }
 
 fn is_set(variable: &str) -> bool {

@@ -17,7 +17,7 @@ pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, 
         id: arguments.id,
         ..Request::default()
     };
-    let session = Session::open(global).await?;
+    let session = Session::open_traced(global).await?;
     session
         .broker
         .ensure_topology(&session.settings.topology())
@@ -27,8 +27,8 @@ pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, 
         task: request.into_task()?,
     };
     let client = Client::new(Arc::clone(&session.broker));
-    let outcome = client.submit(publication).await;
+    let outcome = submit::submit_one(&client, publication).await;
     let code = submit::tell_one(outcome, session.global.json);
-    session.broker.close().await;
+    session.close().await;
     Ok(code)
 }

@@ -7,10 +7,13 @@ use crate::{
     cli::{Global, Submit},
     failure::Failure,
 };
-use pumasi_common::{Diagnostic, ErrorCode, PublishOutcome, TaskId};
+use pumasi_broker::trace;
+use pumasi_common::{Diagnostic, ErrorCode, PublishOutcome, TaskId, broker::Publication};
 use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
+use pumasi_service::telemetry;
 use serde::Serialize;
 use std::{process::ExitCode, sync::Arc};
+use tracing::{Instrument as _, info_span};
 
 pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, Failure> {
     let request = if arguments.file.is_none() {
@@ -18,7 +21,7 @@ pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, F
     } else {
         None
     };
-    let session = Session::open(global).await?;
+    let session = Session::open_traced(global).await?;
     if !arguments.no_declare {
         let topology = session.settings.topology_of(&arguments.queue);
         session.broker.ensure_topology(&topology).await?;
@@ -26,7 +29,7 @@ pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, F
     let client = Client::new(Arc::clone(&session.broker));
     let code = match request {
         Some(request) => {
-            let outcome = client.submit(request.to_queue(&arguments.queue)?).await;
+            let outcome = submit_one(&client, request.to_queue(&arguments.queue)?).await;
             tell_one(outcome, session.global.json)
         }
         None => {
@@ -34,8 +37,22 @@ pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, F
             file::submit(&client, &arguments, session.global.json, window).await?
         }
     };
-    session.broker.close().await;
+    session.close().await;
     Ok(code)
+}
+
+/// Submits a task in the trace that the command was started in, as from a handler's program.
+pub(super) async fn submit_one(client: &Client, mut publication: Publication) -> PublishOutcome {
+    let Some(caller) = telemetry::caller() else {
+        return client.submit(publication).await;
+    };
+    if !trace::is_on() {
+        publication.task.trace = Some(caller);
+        return client.submit(publication).await;
+    }
+    let span = info_span!("submit", otel.kind = "internal");
+    trace::continue_from(&span, &caller);
+    client.submit(publication).instrument(span).await
 }
 
 fn request(arguments: &Submit) -> Result<Request, Failure> {
