@@ -3,7 +3,6 @@
 //! A settlement belongs to the channel its delivery came on and never reaches another: each
 //! channel has a settler of its own, which is over when the channel is.
 
-mod letter;
 mod window;
 
 use crate::publish::Publisher;
@@ -16,17 +15,17 @@ use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
 };
-pub(crate) use letter::Queues;
 use pumasi_common::{
-    DeadLetter, PublishOutcome, Settlement, Task,
+    DeadLetter, Destination, Publication, PublishOutcome, QueueName, Settlement, Task,
     broker::{SettleError, Settler},
+    wire,
 };
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot};
 use window::AckWindow;
@@ -54,12 +53,16 @@ enum Command {
 
 impl ChannelSettler {
     /// Starts the acker of a channel.
-    pub(crate) fn start(channel: Channel, queues: Queues, publisher: Arc<Publisher>) -> Arc<Self> {
+    pub(crate) fn start(
+        channel: Channel,
+        queue: Arc<QueueName>,
+        publisher: Arc<Publisher>,
+    ) -> Arc<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let over = Arc::new(AtomicBool::new(false));
         let acker = Acker {
             channel: channel.clone(),
-            queues: Arc::new(queues),
+            queue,
             publisher,
             over: over.clone(),
             window: AckWindow::default(),
@@ -111,7 +114,7 @@ impl Settler for ChannelSettler {
 
 struct Acker {
     channel: Channel,
-    queues: Arc<Queues>,
+    queue: Arc<QueueName>,
     publisher: Arc<Publisher>,
     over: Arc<AtomicBool>,
     window: AckWindow,
@@ -138,7 +141,7 @@ impl Acker {
                     Command::Settle(tag, _, Settlement::Ack) => acks.push(tag),
                     Command::Settle(tag, _, Settlement::Release) => releases.push(tag),
                     Command::Settle(tag, task, Settlement::DeadLetter(letter)) => {
-                        self.letters.push(self.bury(tag, &task, letter));
+                        self.letters.push(self.bury(tag, &task, &letter));
                     }
                     Command::Flush(done) => self.flushes.push(done),
                 }
@@ -183,24 +186,26 @@ impl Acker {
         &self,
         tag: u64,
         task: &Arc<Task>,
-        letter: Box<DeadLetter>,
+        letter: &DeadLetter,
     ) -> BoxFuture<'static, (u64, bool)> {
-        let task = task.clone();
+        let mut dead = Task::clone(task);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        wire::mark_dead(&mut dead, &self.queue, letter, now);
+        // A dead letter waits for a person, however long that takes.
+        dead.expires_after = None;
+        let publication = Publication {
+            destination: Destination::Queue(self.queue.dead()),
+            task: dead,
+        };
         let publisher = self.publisher.clone();
-        let queues = self.queues.clone();
+        let queue = self.queue.clone();
         async move {
-            let full = letter::full(&task, &queues, &letter);
-            let mut outcome = publisher.publish_any_size(full).await;
-            if let PublishOutcome::Refused(_, refusal) = &outcome
-                && letter::cannot_be_carried(refusal)
-            {
-                let bare = letter::bare(&task, &queues, *letter, refusal);
-                outcome = publisher.publish_any_size(bare).await;
-            }
+            let outcome = publisher.publish(publication).await;
             if matches!(outcome, PublishOutcome::Accepted(_)) {
                 return (tag, true);
             }
-            let queue = &queues.work;
             tracing::warn!(%queue, ?outcome, "dead letter not taken, task given back");
             tokio::time::sleep(DEAD_REFUSED_WAIT).await;
             (tag, false)

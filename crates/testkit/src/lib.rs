@@ -11,6 +11,7 @@
     reason = "test support fails by panicking"
 )]
 
+pub mod collector;
 pub mod conformance;
 pub mod http;
 pub mod process;

@@ -9,9 +9,7 @@
 )]
 
 mod consuming;
-mod hostile;
 mod publishing;
-mod raw;
 mod reaching;
 mod topology;
 

@@ -11,10 +11,10 @@
 )]
 
 mod broker;
-mod durability;
 mod errors;
 mod faults;
 mod gate;
 mod pages;
 mod process;
+mod traces;
 mod tutorial;
