@@ -3,8 +3,10 @@
 //! A [`Link`] holds at most one connection. Whoever needs it asks; one that was lost is replaced
 //! then. Backing off between the tries is the asker's business, with [`Backoff`].
 
+mod frames;
 mod greeting;
 mod listen;
+mod short_strings;
 
 pub(crate) use greeting::Server;
 

@@ -5,7 +5,7 @@ use crate::{
     convert,
     error::{self, ACCESS_REFUSED, NOT_FOUND},
     publish::Publisher,
-    settle::ChannelSettler,
+    settle::{ChannelSettler, Queues},
     topology::{self, Mode},
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
@@ -15,7 +15,7 @@ use lapin::{
     types::FieldTable,
 };
 use pumasi_common::{
-    ConnectionSettings, Consumer, Delivery, QueueName, Topology,
+    ConnectionSettings, Consumer, Delivery, QueueName, QueueSpec, Topology,
     broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions},
 };
 use std::{
@@ -56,6 +56,17 @@ pub(crate) struct Source {
     pub(crate) consumers: Arc<Consumers>,
     /// What this process has declared, to be declared again where it went missing.
     pub(crate) ensured: Arc<Mutex<Topology>>,
+}
+
+impl Source {
+    /// Where dead letters of a queue go: as it was declared here, else its default.
+    fn dead_letters_of(&self, queue: &QueueName) -> QueueName {
+        let ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut specs = ensured.queues.iter();
+        specs
+            .find(|spec| spec.name == *queue)
+            .map_or_else(|| queue.dead(), QueueSpec::dead_letters)
+    }
 }
 
 /// One channel's life of a consumer.
@@ -210,7 +221,11 @@ async fn open(
         )
         .await
         .map_err(explain)?;
-    let settler = ChannelSettler::start(channel.clone(), queue.clone(), source.publisher.clone());
+    let queues = Queues {
+        work: queue.clone(),
+        dead: source.dead_letters_of(queue),
+    };
+    let settler = ChannelSettler::start(channel.clone(), queues, source.publisher.clone());
     Ok(Box::new(Generation {
         consumer,
         channel,

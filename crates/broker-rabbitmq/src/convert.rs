@@ -204,10 +204,11 @@ fn read_table(table: &FieldTable, depth: usize) -> Headers {
 }
 
 fn read_value(value: &AMQPValue, depth: usize) -> HeaderValue {
-    if depth > DEPTH_MAX {
-        return HeaderValue::Null;
-    }
     match value {
+        // Its values would be deeper than what can be written again.
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth >= DEPTH_MAX => {
+            HeaderValue::Null
+        }
         AMQPValue::Boolean(value) => HeaderValue::Boolean(*value),
         AMQPValue::ShortShortInt(value) => HeaderValue::Integer((*value).into()),
         AMQPValue::ShortShortUInt(value) => HeaderValue::Integer((*value).into()),

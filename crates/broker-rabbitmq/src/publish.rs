@@ -130,12 +130,23 @@ impl Publisher {
 
     /// Publishes and waits for what becomes of it, at most the publish time-out.
     pub(crate) async fn publish(&self, publication: Publication) -> PublishOutcome {
+        let bytes = publication.task.payload.len();
+        let bytes_max = self.settings.payload_bytes_max;
+        if bytes > bytes_max {
+            let refusal = Refusal::PayloadTooLarge { bytes, bytes_max };
+            return PublishOutcome::Refused(publication.task.id, refusal);
+        }
+        self.publish_any_size(publication).await
+    }
+
+    /// As [`Publisher::publish`], for what came from the broker: it has taken that size before.
+    pub(crate) async fn publish_any_size(&self, publication: Publication) -> PublishOutcome {
         let id = publication.task.id.clone();
         let deadline = Instant::now() + self.settings.publish_timeout;
         let unavailable = |problem: &str| Refusal::Unavailable {
             problem: problem.to_owned(),
         };
-        let prepared = match self.prepare(&publication) {
+        let prepared = match prepare(&publication) {
             Ok(prepared) => prepared,
             Err(refusal) => return PublishOutcome::Refused(id, refusal),
         };
@@ -172,33 +183,6 @@ impl Publisher {
         PublishOutcome::Unknown(id, Uncertainty { problem })
     }
 
-    fn prepare(
-        &self,
-        publication: &Publication,
-    ) -> Result<(ShortString, ShortString, BasicProperties), Refusal> {
-        let bytes = publication.task.payload.len();
-        let bytes_max = self.settings.payload_bytes_max;
-        if bytes > bytes_max {
-            return Err(Refusal::PayloadTooLarge { bytes, bytes_max });
-        }
-        let (exchange, routing_key) = match &publication.destination {
-            Destination::Queue(queue) => ("", queue.as_str()),
-            Destination::Topic(topic) => (
-                topic.as_str(),
-                publication
-                    .task
-                    .kind
-                    .as_ref()
-                    .map_or("", |kind| kind.as_str()),
-            ),
-        };
-        Ok((
-            short("topic", exchange)?,
-            short("kind", routing_key)?,
-            properties(&publication.task)?,
-        ))
-    }
-
     async fn room(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let bytes = u32::try_from(bytes.min(bytes_total(&self.settings))).ok()?;
         let one = self.window.clone().acquire_owned().await.ok()?;
@@ -224,6 +208,28 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Where it goes and its properties.
+fn prepare(
+    publication: &Publication,
+) -> Result<(ShortString, ShortString, BasicProperties), Refusal> {
+    let (exchange, routing_key) = match &publication.destination {
+        Destination::Queue(queue) => ("", queue.as_str()),
+        Destination::Topic(topic) => (
+            topic.as_str(),
+            publication
+                .task
+                .kind
+                .as_ref()
+                .map_or("", |kind| kind.as_str()),
+        ),
+    };
+    Ok((
+        short("topic", exchange)?,
+        short("kind", routing_key)?,
+        properties(&publication.task)?,
+    ))
 }
 
 /// The bytes of the window, as many as a semaphore can count.

@@ -3,6 +3,7 @@
 //! A settlement belongs to the channel its delivery came on and never reaches another: each
 //! channel has a settler of its own, which is over when the channel is.
 
+mod letter;
 mod window;
 
 use crate::publish::Publisher;
@@ -15,17 +16,17 @@ use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
 };
+pub(crate) use letter::Queues;
 use pumasi_common::{
-    DeadLetter, Destination, Publication, PublishOutcome, QueueName, Settlement, Task,
+    DeadLetter, PublishOutcome, Settlement, Task,
     broker::{SettleError, Settler},
-    wire,
 };
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 use window::AckWindow;
@@ -53,16 +54,12 @@ enum Command {
 
 impl ChannelSettler {
     /// Starts the acker of a channel.
-    pub(crate) fn start(
-        channel: Channel,
-        queue: Arc<QueueName>,
-        publisher: Arc<Publisher>,
-    ) -> Arc<Self> {
+    pub(crate) fn start(channel: Channel, queues: Queues, publisher: Arc<Publisher>) -> Arc<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let over = Arc::new(AtomicBool::new(false));
         let acker = Acker {
             channel: channel.clone(),
-            queue,
+            queues: Arc::new(queues),
             publisher,
             over: over.clone(),
             window: AckWindow::default(),
@@ -114,7 +111,7 @@ impl Settler for ChannelSettler {
 
 struct Acker {
     channel: Channel,
-    queue: Arc<QueueName>,
+    queues: Arc<Queues>,
     publisher: Arc<Publisher>,
     over: Arc<AtomicBool>,
     window: AckWindow,
@@ -141,7 +138,7 @@ impl Acker {
                     Command::Settle(tag, _, Settlement::Ack) => acks.push(tag),
                     Command::Settle(tag, _, Settlement::Release) => releases.push(tag),
                     Command::Settle(tag, task, Settlement::DeadLetter(letter)) => {
-                        self.letters.push(self.bury(tag, &task, &letter));
+                        self.letters.push(self.bury(tag, &task, letter));
                     }
                     Command::Flush(done) => self.flushes.push(done),
                 }
@@ -186,26 +183,24 @@ impl Acker {
         &self,
         tag: u64,
         task: &Arc<Task>,
-        letter: &DeadLetter,
+        letter: Box<DeadLetter>,
     ) -> BoxFuture<'static, (u64, bool)> {
-        let mut dead = Task::clone(task);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        wire::mark_dead(&mut dead, &self.queue, letter, now);
-        // A dead letter waits for a person, however long that takes.
-        dead.expires_after = None;
-        let publication = Publication {
-            destination: Destination::Queue(self.queue.dead()),
-            task: dead,
-        };
+        let task = task.clone();
         let publisher = self.publisher.clone();
-        let queue = self.queue.clone();
+        let queues = self.queues.clone();
         async move {
-            let outcome = publisher.publish(publication).await;
+            let full = letter::full(&task, &queues, &letter);
+            let mut outcome = publisher.publish_any_size(full).await;
+            if let PublishOutcome::Refused(_, refusal) = &outcome
+                && letter::cannot_be_carried(refusal)
+            {
+                let bare = letter::bare(&task, &queues, *letter, refusal);
+                outcome = publisher.publish_any_size(bare).await;
+            }
             if matches!(outcome, PublishOutcome::Accepted(_)) {
                 return (tag, true);
             }
+            let queue = &queues.work;
             tracing::warn!(%queue, ?outcome, "dead letter not taken, task given back");
             tokio::time::sleep(DEAD_REFUSED_WAIT).await;
             (tag, false)

@@ -1,9 +1,9 @@
-//! Listens to a broker's greeting on its way to lapin, which reads it and keeps nothing of it.
+//! Listens to what a broker sends, below lapin and above TLS.
 //!
-//! The first frame is copied while it passes, below lapin and above TLS. Everything after it
-//! passes untouched.
+//! The broker's greeting is read here, because lapin keeps nothing of it; and texts that would make
+//! lapin give up the connection are mended. See [`Frames`] for what is done.
 
-use super::greeting::Server;
+use super::{frames::Frames, greeting::Server};
 use async_rs::{Runtime, TokioRuntime, traits::Reactor, util::RuntimeParts};
 use futures_util::{
     Stream,
@@ -15,7 +15,7 @@ use lapin::{
     uri::AMQPUri,
 };
 use std::{
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, Read, Write},
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
     pin::Pin,
@@ -23,9 +23,6 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-
-/// Longest greeting that is waited for; RabbitMQ's has about 500 bytes.
-const GREETING_BYTES_MAX: usize = 64 * 1024;
 
 /// Connects and logs in; gives the connection and which broker it is.
 pub(super) async fn connect(
@@ -63,7 +60,8 @@ impl Net {
     fn listen(&self, stream: Tokios) -> Listening {
         Listening {
             stream,
-            heard: Some((Vec::new(), self.greeting.clone())),
+            frames: Frames::new(self.greeting.clone()),
+            whole: (Vec::new(), 0),
         }
     }
 }
@@ -97,26 +95,46 @@ impl Reactor for Net {
     }
 }
 
-/// A stream whose first frame is copied.
+/// A stream whose frames are looked at before they are handed on.
 struct Listening {
     stream: Tokios,
-    /// The bytes so far and where the greeting is put; `None` once it has passed.
-    heard: Option<(Vec<u8>, Arc<OnceLock<Server>>)>,
+    frames: Frames,
+    /// A frame that came in parts and is whole now, and how much of it was handed on.
+    whole: (Vec<u8>, usize),
 }
 
 impl Listening {
-    fn hear(&mut self, bytes: &[u8]) {
-        let Some((heard, greeting)) = &mut self.heard else {
-            return;
-        };
-        heard.extend_from_slice(bytes);
-        if let Some(server) = Server::read(heard) {
-            // Nobody else sets it.
-            let _ = greeting.set(server);
-            self.heard = None;
-        } else if heard.len() > GREETING_BYTES_MAX {
-            self.heard = None;
+    /// Hands on what is left of a frame that came in parts.
+    fn hand_on(&mut self, buffer: &mut [u8]) -> usize {
+        let (frame, done) = &mut self.whole;
+        let rest = frame.get(*done..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
         }
+        *done += count;
+        count
+    }
+
+    /// Reads more of the frame that is held; `false` at the end of the stream.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while let Some(wanted) = self.frames.wanted() {
+            let have = self.frames.held.len();
+            self.frames.held.resize(have + wanted, 0);
+            let space = self.frames.held.get_mut(have..).unwrap_or_default();
+            let read = Pin::new(&mut self.stream).poll_read(cx, space);
+            let count = if let Poll::Ready(Ok(count)) = read {
+                count
+            } else {
+                0
+            };
+            self.frames.held.truncate(have + count);
+            if ready!(read)? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        self.whole = (std::mem::take(&mut self.frames.held), 0);
+        Poll::Ready(Ok(true))
     }
 }
 
@@ -126,22 +144,28 @@ impl AsyncRead for Listening {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.hear(buffer.get(..count).unwrap_or_default());
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_read_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.heard.is_none() {
-            return Pin::new(&mut self.stream).poll_read_vectored(cx, buffers);
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
         }
-        match buffers.iter_mut().find(|buffer| !buffer.is_empty()) {
-            Some(buffer) => self.poll_read(cx, buffer),
-            None => Poll::Ready(Ok(0)),
+        loop {
+            let count = self.hand_on(buffer);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            if !self.frames.held.is_empty() {
+                if ready!(self.poll_held(cx))? {
+                    continue;
+                }
+                return Poll::Ready(Ok(0));
+            }
+            let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            let Some(bytes) = buffer.get_mut(..count).filter(|bytes| !bytes.is_empty()) else {
+                return Poll::Ready(Ok(0));
+            };
+            let count = self.frames.pass(bytes);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
         }
     }
 }

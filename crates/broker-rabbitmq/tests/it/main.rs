@@ -9,7 +9,9 @@
 )]
 
 mod consuming;
+mod hostile;
 mod publishing;
+mod raw;
 mod reaching;
 mod topology;
 

@@ -23,7 +23,7 @@ fn a_topology_is_made_once_and_found_again() {
             "{plan:?}"
         );
         let made = broker.ensure_topology(&topology).await.unwrap();
-        assert_eq!(made.missing.len(), 5, "{made:?}");
+        assert_eq!(made.missing.len(), 6, "{made:?}");
         let again = broker.ensure_topology(&topology).await.unwrap();
         assert!(again.missing.is_empty(), "{again:?}");
         let mut event = publication("email", "event");

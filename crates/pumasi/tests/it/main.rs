@@ -11,6 +11,7 @@
 )]
 
 mod broker;
+mod durability;
 mod errors;
 mod faults;
 mod gate;

@@ -1,5 +1,5 @@
-//! `pumasi-worker` as it runs in a container: a real process, real brokers, real programs.
-
+//! The worker's runtime as a library on the embedded broker, and `pumasi-worker` as it runs in a
+//! container: a real process, real brokers, real programs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod bench;
+mod concurrency;
+mod draining;
 mod life;
 mod logs;
+mod outcomes;
 mod support;
 mod traces;
