@@ -167,7 +167,7 @@ pub(crate) struct Worker {
     /// The worker's name
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// The program that handles every task, with its arguments; takes the rest of the line
+    /// The program that handles every task, whatever its kind, with its arguments; takes the rest of the line
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) exec: Vec<String>,
     /// Do not declare the queues first

@@ -51,9 +51,13 @@ impl Default for WorkerConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandlerConfig {
-    /// The kind; absent: the default handler.
+    /// The kind; absent: the default handler, for tasks without a kind.
     #[serde(default)]
     pub kind: Option<TaskKind>,
+    /// Whether it also takes tasks of every kind that has no handler of its own. Default `false`:
+    /// such a task is moved to the dead letters. Needs `kind` to be absent.
+    #[serde(default)]
+    pub every_kind: bool,
     /// The program and its arguments; no shell is involved.
     pub exec: Vec<String>,
 }
@@ -160,7 +164,20 @@ impl WorkerConfig {
         if self.timeout.is_zero() {
             problems.push(("worker.timeout", "0s".to_owned(), "more than 0s"));
         }
-        for handler in &self.handlers {
+        for (position, handler) in self.handlers.iter().enumerate() {
+            let mut earlier = self.handlers.iter().take(position);
+            if earlier.any(|other| other.kind == handler.kind) {
+                let kind = handler.kind.as_ref().map_or("default", TaskKind::as_str);
+                let value = format!("`{kind}` twice");
+                problems.push(("worker.handlers.kind", value, "each kind once"));
+            }
+            if let (Some(kind), true) = (&handler.kind, handler.every_kind) {
+                problems.push((
+                    "worker.handlers.every_kind",
+                    format!("true beside kind `{kind}`"),
+                    "one of the two",
+                ));
+            }
             if handler.exec.is_empty() {
                 let kind = handler.kind.as_ref().map_or("default", TaskKind::as_str);
                 problems.push((
@@ -171,5 +188,37 @@ impl WorkerConfig {
             }
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_contradict_each_other_are_problems() {
+        let handler = |kind: Option<&str>, every_kind| HandlerConfig {
+            kind: kind.map(|kind| kind.parse().unwrap()),
+            every_kind,
+            exec: vec!["true".to_owned()],
+        };
+        let problems = |handlers| {
+            let config = WorkerConfig {
+                queues: vec![QueueName::new("q").unwrap()],
+                handlers,
+                ..WorkerConfig::default()
+            };
+            config.problems().len()
+        };
+        assert_eq!(
+            problems(vec![handler(Some("a"), false), handler(None, true)]),
+            0
+        );
+        assert_eq!(problems(vec![handler(Some("a"), true)]), 1);
+        assert_eq!(
+            problems(vec![handler(Some("a"), false), handler(Some("a"), false)]),
+            1
+        );
+        assert_eq!(problems(vec![handler(None, false), handler(None, true)]), 1);
     }
 }

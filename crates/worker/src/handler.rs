@@ -154,6 +154,7 @@ impl From<HandlerError> for Outcome {
 pub struct Handlers {
     by_kind: HashMap<TaskKind, Arc<dyn Handler>>,
     default: Option<Arc<dyn Handler>>,
+    every: Option<Arc<dyn Handler>>,
 }
 
 impl Handlers {
@@ -167,6 +168,11 @@ impl Handlers {
         self.default = Some(handler);
     }
 
+    /// Sets the handler of tasks that no other handler takes, whatever their kind.
+    pub fn set_every(&mut self, handler: Arc<dyn Handler>) {
+        self.every = Some(handler);
+    }
+
     /// The handler of a kind; `None` is the default kind.
     #[must_use]
     pub fn find(&self, kind: Option<&TaskKind>) -> Option<&Arc<dyn Handler>> {
@@ -174,6 +180,7 @@ impl Handlers {
             Some(kind) => self.by_kind.get(kind),
             None => self.default.as_ref(),
         }
+        .or(self.every.as_ref())
     }
 }
 
@@ -182,6 +189,7 @@ impl fmt::Debug for Handlers {
         f.debug_struct("Handlers")
             .field("kinds", &self.by_kind.keys())
             .field("default", &self.default.is_some())
+            .field("every", &self.every.is_some())
             .finish()
     }
 }

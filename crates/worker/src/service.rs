@@ -37,6 +37,7 @@ fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
         let exec = Arc::new(exec::Exec::new(&handler.exec)?);
         match &handler.kind {
             Some(kind) => handlers.set(kind.clone(), exec),
+            None if handler.every_kind => handlers.set_every(exec),
             None => handlers.set_default(exec),
         }
     }

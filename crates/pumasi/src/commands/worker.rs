@@ -60,6 +60,7 @@ fn apply(config: &mut WorkerConfig, arguments: Worker) -> Result<(), Failure> {
     if !arguments.exec.is_empty() {
         config.handlers = vec![HandlerConfig {
             kind: None,
+            every_kind: true,
             exec: arguments.exec,
         }];
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     broker::on_every_broker,
-    process::{Worker, lines, ready, submit_lines, until},
+    process::{Worker, lines, pumasi, ready, submit_lines, until},
 };
 use std::{collections::HashSet, fmt::Write};
 
@@ -112,5 +112,30 @@ fn a_program_handles_a_task_and_its_exit_status_decides() {
         worker.terminate();
         assert_eq!(worker.wait(), Some(0));
         assert_eq!(ready(&broker.url, "exec"), 0);
+    });
+}
+
+#[test]
+fn a_program_given_by_flag_handles_every_kind() {
+    on_every_broker(|broker| {
+        let script = "echo \"$PUMASI_TASK_KIND\" >>\"$HOME/kinds\"";
+        let home = tempfile::tempdir().unwrap();
+        let arguments = ["worker", "-q", "kinds", "--exec", "sh", "-c", script];
+        let mut command = pumasi(&broker.url, &arguments);
+        command.env("HOME", home.path());
+        let _worker = Worker::spawn(command);
+        for kind in ["image.resize", "mail.send"] {
+            lines(&broker.url, &["submit", "-q", "kinds", "-k", kind, "x"]);
+        }
+        until("two kinds", || {
+            let kinds = std::fs::read_to_string(home.path().join("kinds"));
+            let mut kinds: Vec<String> = kinds
+                .iter()
+                .flat_map(|k| k.lines())
+                .map(str::to_owned)
+                .collect();
+            kinds.sort();
+            kinds == ["image.resize", "mail.send"]
+        });
     });
 }
