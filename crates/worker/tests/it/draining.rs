@@ -1,31 +1,37 @@
 //! How a worker ends: within its grace, after it, and at once.
 
-use crate::bench::{Bench, start, until};
+use crate::bench::{Bench, Running, start, until};
 use pumasi_worker::Context;
 use std::{
     num::NonZeroU16,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_outlives_the_grace_is_ended_and_its_task_goes_back() {
-    let bench = Bench::new().await;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&begun);
+/// A worker whose one handler never ends, and has begun.
+async fn hanging(bench: &Bench, grace: Duration) -> Running {
+    let begun = Arc::new(AtomicBool::new(false));
+    let began = Arc::clone(&begun);
     let worker = bench
-        .worker(|config| config.drain_timeout = Duration::from_millis(50))
+        .worker(|config| config.drain_timeout = grace)
         .handle("hang", move |_: Context| {
-            count.fetch_add(1, Ordering::SeqCst);
+            began.store(true, Ordering::SeqCst);
             std::future::pending()
         })
         .unwrap();
     bench.submit("work", "hang", "x").await;
     let running = start(worker);
-    until("the handler", async || begun.load(Ordering::SeqCst) == 1).await;
+    until("the handler", async || begun.load(Ordering::SeqCst)).await;
+    running
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_outlives_the_grace_is_ended_and_its_task_goes_back() {
+    let bench = Bench::new().await;
+    let running = hanging(&bench, Duration::from_millis(50)).await;
     running.stop().await;
     assert_eq!(bench.ready("work").await, 1);
     assert_eq!(bench.ready("work.dead").await, 0);
@@ -34,18 +40,7 @@ async fn a_handler_that_outlives_the_grace_is_ended_and_its_task_goes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_worker_before_its_grace() {
     let bench = Bench::new().await;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&begun);
-    let worker = bench
-        .worker(|config| config.drain_timeout = Duration::from_secs(3600))
-        .handle("hang", move |_: Context| {
-            count.fetch_add(1, Ordering::SeqCst);
-            std::future::pending()
-        })
-        .unwrap();
-    bench.submit("work", "hang", "x").await;
-    let running = start(worker);
-    until("the handler", async || begun.load(Ordering::SeqCst) == 1).await;
+    let running = hanging(&bench, Duration::from_secs(3600)).await;
     running.shutdown.advance();
     running.stop().await;
     assert_eq!(bench.ready("work").await, 1);
