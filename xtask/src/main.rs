@@ -1,4 +1,4 @@
-//! `cargo xtask demo | test | ci`: everything a person would otherwise script.
+//! `cargo xtask demo | test | docs | ci`: everything a person would otherwise script.
 
 mod demo;
 mod process;
@@ -26,6 +26,8 @@ enum Command {
     },
     /// Run all tests; installs RabbitMQ 3.10 and 4.3 where they are missing and it may
     Test,
+    /// Write the reference pages that are made from the program
+    Docs,
     /// fmt, clippy, docs, deny where it is installed, then the tests
     Ci,
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Demo { rabbitmq: false } => demo::embedded(),
         Command::Demo { rabbitmq: true } => system::rabbitmq().and_then(|()| demo::rabbitmq()),
         Command::Test => test(),
+        Command::Docs => docs(),
         Command::Ci => ci(),
     };
     match done {
@@ -50,6 +53,11 @@ fn test() -> Result {
     system::rabbitmq()?;
     cargo(&["build", "--workspace", "--all-targets"])?;
     cargo(&["test", "--workspace", "--no-fail-fast"])
+}
+
+fn docs() -> Result {
+    let arguments = ["test", "--package", "pumasi", "--test", "it", "reference"];
+    process::run_with("cargo", &arguments, &[("PUMASI_BLESS", "1")])
 }
 
 fn ci() -> Result {

@@ -145,6 +145,27 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_the_wire_format_names_every_header_and_no_other() {
+        let page = include_str!("../../../docs/reference/wire-format.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut named: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        named.retain(|name| name.contains('-') || name.starts_with("trace"));
+        let expected = [
+            ATTEMPT,
+            ATTEMPTS_MAX,
+            TIMEOUT_MS,
+            TRACEPARENT,
+            TRACESTATE,
+            DEAD_REASON,
+            DEAD_ERROR,
+            DEAD_QUEUE,
+            DEAD_WORKER,
+            DEAD_AT,
+        ];
+        assert_eq!(named, expected);
+    }
+
+    #[test]
     fn headers_survive_the_way_out_and_back() {
         let mut task = Task::new("x");
         task.attempt = NonZeroU32::new(3).unwrap();

@@ -1,3 +1,5 @@
+//! The wrapper against brokers that are made up for it.
+
 use super::*;
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{

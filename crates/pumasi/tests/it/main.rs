@@ -17,5 +17,6 @@ mod faults;
 mod gate;
 mod pages;
 mod process;
+mod reference;
 mod traces;
 mod tutorial;

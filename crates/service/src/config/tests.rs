@@ -1,3 +1,5 @@
+//! Layers, origins and problems.
+
 use super::*;
 use crate::telemetry::{LogFormat, TelemetryConfig};
 use pumasi_common::{ConnectionSettings, QueueSpec};

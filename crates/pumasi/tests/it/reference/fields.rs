@@ -1,0 +1,96 @@
+//! The configuration's fields with their doc comments, read from the structs themselves.
+
+use std::path::Path;
+
+/// A table of the configuration file.
+pub(crate) struct Section {
+    /// `broker`, or `queues[]` for a list of tables.
+    pub(crate) key: String,
+    /// What the struct's own comment says.
+    pub(crate) about: String,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A key of a section.
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) about: String,
+}
+
+/// Which struct each section is read into, in the order of the page.
+const SECTIONS: [(&str, &str); 8] = [
+    ("broker", "ConnectionSettings"),
+    ("queues[]", "QueueSpec"),
+    ("topics[]", "TopicSpec"),
+    ("worker", "WorkerConfig"),
+    ("worker.handlers[]", "HandlerConfig"),
+    ("gateway", "GatewayConfig"),
+    ("health", "HealthConfig"),
+    ("telemetry", "TelemetryConfig"),
+];
+
+/// Every section with its fields.
+pub(crate) fn sections() -> Vec<Section> {
+    let mut sections: Vec<Section> = SECTIONS.into_iter().map(section).collect();
+    let lists: Vec<String> = sections
+        .iter()
+        .filter_map(|section| section.key.strip_suffix("[]").map(str::to_owned))
+        .collect();
+    for section in &mut sections {
+        let key = section.key.clone();
+        // A list of tables has a section of its own.
+        section
+            .fields
+            .retain(|field| !lists.contains(&format!("{key}.{}", field.name)));
+    }
+    sections
+}
+
+fn section((key, name): (&str, &str)) -> Section {
+    let head = format!("pub struct {name} {{");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let source = source_with(&crates, &head).unwrap_or_else(|| panic!("no {name}"));
+    let mut about = String::new();
+    let mut fields = Vec::new();
+    let mut found = None;
+    for line in source.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            about.push_str(text);
+            about.push('\n');
+        } else if line == head {
+            found = Some(std::mem::take(&mut about));
+        } else if found.is_some() && line == "}" {
+            break;
+        } else if let (Some(_), Some(field)) = (&found, line.strip_prefix("pub ")) {
+            let (name, _) = field.split_once(':').unwrap();
+            fields.push(Field {
+                name: name.to_owned(),
+                about: one_line(&std::mem::take(&mut about)),
+            });
+        } else if !line.starts_with("#[") {
+            about.clear();
+        }
+    }
+    Section {
+        key: key.to_owned(),
+        about: found.unwrap_or_default(),
+        fields,
+    }
+}
+
+/// The first source file below this folder that holds the text.
+fn source_with(folder: &Path, text: &str) -> Option<String> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return source_with(&path, text);
+        }
+        let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+        let source = is_rust.then(|| std::fs::read_to_string(&path).ok())??;
+        source.contains(text).then_some(source)
+    })
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
