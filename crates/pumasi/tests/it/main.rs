@@ -15,6 +15,7 @@ mod durability;
 mod errors;
 mod faults;
 mod gate;
+mod manifests;
 mod pages;
 mod process;
 mod reference;
