@@ -88,3 +88,36 @@ fn sources_are_short_begin_with_what_they_are_for_and_are_named_for_it() {
     }
     assert!(untidy.is_empty(), "{untidy:#?}");
 }
+
+#[test]
+fn the_architecture_page_names_files_that_exist() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> = page
+        .split('`')
+        .filter(|text| text.ends_with(".rs") && text.contains('/'))
+        .collect();
+    assert!(named.len() > 10, "{named:?}");
+    for path in named {
+        for broker in ["broker-rabbitmq", "broker-sqlite"] {
+            let path = root().join("crates").join(path.replace("broker-*", broker));
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_readme_says_the_same_in_both_languages() {
+    let read = |name: &str| {
+        let page = std::fs::read_to_string(root().join(name)).unwrap();
+        let headings = page.lines().filter(|line| line.starts_with('#')).count();
+        let commands: Vec<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter_map(|line| line.split(" #").next())
+            .map(|command| command.trim().to_owned())
+            .collect();
+        (headings, commands)
+    };
+    assert!(!read("README.md").1.is_empty());
+    assert_eq!(read("README.md"), read("README.ko.md"));
+}
