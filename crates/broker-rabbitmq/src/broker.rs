@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::{task::unconstrained, time::timeout};
 
 /// Tasks kept by RabbitMQ.
 ///
@@ -94,7 +94,9 @@ fn remember(known: &mut Topology, ensured: &Topology) {
 
 impl Broker for RabbitMqBroker {
     fn publish(&self, publication: Publication) -> BoxFuture<'_, PublishOutcome> {
-        self.publisher.publish(publication).boxed()
+        // Outside of tokio's budget: when that is spent, a publish waits for a turn of its task,
+        // and whoever publishes many at once would find a few of them behind all others.
+        unconstrained(self.publisher.publish(publication)).boxed()
     }
 
     fn consume(

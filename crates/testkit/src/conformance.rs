@@ -52,6 +52,7 @@ pub fn cases() -> Vec<Case> {
         publish::a_task_for_a_queue_that_does_not_exist_is_refused_alone,
         publish::a_payload_over_the_limit_is_refused_before_it_is_sent,
         publish::many_publishes_at_once_arrive_once_each,
+        publish::tasks_published_together_arrive_in_their_order,
         publish::an_event_reaches_every_subscription,
         settle::an_acked_task_is_gone,
         settle::a_released_task_is_delivered_again,

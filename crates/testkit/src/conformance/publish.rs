@@ -149,3 +149,30 @@ pub(super) async fn an_event_reaches_every_subscription(subject: Subject) {
         "{outcome:?}"
     );
 }
+
+pub(super) async fn tasks_published_together_arrive_in_their_order(subject: Subject) {
+    const COUNT: u16 = 500;
+    let queue = with_queue(&subject).await;
+    let publications = (0..COUNT).map(|number| {
+        subject.publish(Publication {
+            destination: Destination::Queue(queue.clone()),
+            task: Task::new(number.to_string()),
+        })
+    });
+    let outcomes: Vec<PublishOutcome> = stream::iter(publications)
+        .buffer_unordered(usize::from(COUNT))
+        .collect()
+        .await;
+    let accepted = |outcome: &PublishOutcome| matches!(outcome, PublishOutcome::Accepted(_));
+    assert!(outcomes.iter().all(accepted));
+    let mut consumer = consume(&subject, &queue, COUNT).await;
+    let mut arrived = Vec::new();
+    for _ in 0..COUNT {
+        let delivery = next(&mut consumer).await;
+        arrived.push(String::from_utf8_lossy(&delivery.task().payload).into_owned());
+        delivery.settle(Settlement::Ack).unwrap();
+    }
+    let submitted: Vec<String> = (0..COUNT).map(|number| number.to_string()).collect();
+    assert_eq!(arrived, submitted);
+    consumer.close().await;
+}
