@@ -81,6 +81,7 @@ async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphoreP
 }
 
 async fn run(shared: &Shared, context: Context) -> Outcome {
+    debug!(task = %context.task.id, "task started");
     match shared.handlers.find(context.task.kind.as_ref()) {
         Some(handler) => execute(handler.as_ref(), context, &shared.abort).await,
         None => {
