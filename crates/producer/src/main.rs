@@ -1,16 +1,17 @@
 //! `pumasi-producer`: the HTTP gateway service, for containers. Configuration from file and
 //! environment.
 
-use pumasi_common::{ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
+use pumasi_common::{Broker, ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
 use pumasi_producer::{GatewayConfig, service};
 use pumasi_service::{
     config::{self, Layers},
     health::HealthConfig,
-    process, shutdown,
+    process,
+    shutdown::{self, Shutdown},
     telemetry::{self, TelemetryConfig},
 };
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 /// Takes tasks over HTTP, until SIGTERM.
 #[derive(clap::Parser)]
@@ -65,13 +66,25 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
     let settings = loaded.value;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-producer")?;
     let stop = shutdown::on_signals();
-    let broker = pumasi_broker::open(&settings.broker).await?;
+    // Told to stop before the broker was reached, it ends at once.
+    let opening = pumasi_broker::open(&settings.broker);
+    if let Some(opened) = stop.intake.clone().run_until_cancelled(opening).await {
+        work(&opened?, settings, stop).await?;
+    }
+    process::finish(telemetry).await;
+    Ok(())
+}
+
+async fn work(
+    broker: &Arc<dyn Broker>,
+    settings: Settings,
+    stop: Shutdown,
+) -> Result<(), process::Fatal> {
     let topology = Topology {
         queues: settings.queues,
         topics: settings.topics,
     };
     broker.ensure_topology(&topology).await?;
-    service::run(&broker, &settings.gateway, settings.health.listen, stop).await?;
-    process::finish(telemetry).await;
+    service::run(broker, &settings.gateway, settings.health.listen, stop).await?;
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `pumasi-worker`: the worker service, for containers. Configuration from file and environment.
 
-use pumasi_common::{ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
+use pumasi_common::{Broker, ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
 use pumasi_service::{
     config::{self, Layers},
     health::HealthConfig,
-    process, shutdown,
+    process,
+    shutdown::{self, Shutdown},
     telemetry::{self, TelemetryConfig},
 };
 use pumasi_worker::{WorkerConfig, handler::exec::lifeline, service};
@@ -67,15 +68,27 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
     let settings = loaded.value;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-worker")?;
     let stop = shutdown::on_signals();
-    let broker = pumasi_broker::open(&settings.broker).await?;
+    // Told to stop before the broker was reached, it ends at once.
+    let opening = pumasi_broker::open(&settings.broker);
+    if let Some(opened) = stop.intake.clone().run_until_cancelled(opening).await {
+        work(&opened?, settings, stop).await?;
+    }
+    process::finish(telemetry).await;
+    Ok(())
+}
+
+async fn work(
+    broker: &Arc<dyn Broker>,
+    settings: Settings,
+    stop: Shutdown,
+) -> Result<(), process::Fatal> {
     let mut topology = Topology {
         queues: settings.queues,
         topics: settings.topics,
     };
     topology.add_missing(&settings.worker.queues);
     broker.ensure_topology(&topology).await?;
-    let worker = service::builder(Arc::clone(&broker), settings.worker)?.build()?;
-    service::run(worker, &broker, settings.health.listen, stop).await?;
-    process::finish(telemetry).await;
+    let worker = service::builder(Arc::clone(broker), settings.worker)?.build()?;
+    service::run(worker, broker, settings.health.listen, stop).await?;
     Ok(())
 }

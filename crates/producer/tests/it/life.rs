@@ -137,3 +137,18 @@ fn settings_come_from_file_and_environment_and_the_password_from_its_own_file() 
         assert_eq!(submit(gateway, "tasks", "x").status, 202);
     }
 }
+
+#[test]
+fn told_to_stop_before_the_broker_answers_it_ends_at_once() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://u@{}", silent.local_addr().unwrap());
+    let mut service = Service::start(
+        command()
+            .env("PUMASI__BROKER__URL", url)
+            .env("PUMASI__BROKER__CONNECT_TIMEOUT", "1h"),
+    );
+    let connection = silent.accept().unwrap();
+    service.terminate();
+    assert_eq!(service.wait(), Some(0));
+    drop(connection);
+}

@@ -127,3 +127,19 @@ fn it_is_not_ready_while_the_broker_is_gone_and_works_on_when_it_is_back() {
         until("the second task", || place.started() >= 2);
     }
 }
+
+#[test]
+fn told_to_stop_before_the_broker_answers_it_ends_at_once() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://u@{}", silent.local_addr().unwrap());
+    let mut service = Service::start(
+        command()
+            .env("PUMASI__BROKER__URL", url)
+            .env("PUMASI__BROKER__CONNECT_TIMEOUT", "1h")
+            .env("PUMASI__WORKER__QUEUES", "tasks"),
+    );
+    let connection = silent.accept().unwrap();
+    service.terminate();
+    assert_eq!(service.wait(), Some(0));
+    drop(connection);
+}
