@@ -34,9 +34,35 @@ pub(crate) fn exchange_in(text: &str) -> Option<&str> {
     Some(if name == "amq.default" { "" } else { name })
 }
 
+/// Size and limit in `message size 17825792 is larger than configured max size 16777216`, which
+/// is said without `configured` where the limit is the largest there can be.
+pub(crate) fn size_in(text: &str) -> Option<(usize, usize)> {
+    let (_, rest) = text.split_once("message size ")?;
+    let (size, rest) = rest.split_once(' ')?;
+    let (_, limit) = rest.rsplit_once("max size ")?;
+    Some((size.parse().ok()?, limit.trim().parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_is_found_in_the_brokers_text() {
+        for (text, found) in [
+            (
+                "PRECONDITION_FAILED - message size 17 is larger than configured max size 16",
+                Some((17, 16)),
+            ),
+            (
+                "PRECONDITION_FAILED - message size 17 is larger than max size 16",
+                Some((17, 16)),
+            ),
+            ("PRECONDITION_FAILED - invalid expiration '-1'", None),
+        ] {
+            assert_eq!(size_in(text), found);
+        }
+    }
 
     #[test]
     fn the_exchange_is_found_in_the_brokers_text() {

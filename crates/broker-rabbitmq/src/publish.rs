@@ -318,9 +318,12 @@ impl Actor {
             job.refuse(match code {
                 crate::error::NOT_FOUND => Refusal::Unroutable { destination },
                 crate::error::ACCESS_REFUSED => Refusal::NotPermitted { destination, reply },
-                _ => Refusal::Property {
-                    property: "the message",
-                    problem: reply,
+                _ => match crate::error::size_in(&reply) {
+                    Some((bytes, bytes_max)) => Refusal::PayloadTooLarge { bytes, bytes_max },
+                    None => Refusal::Property {
+                        property: "the message",
+                        problem: reply,
+                    },
                 },
             });
         }

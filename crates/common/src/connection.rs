@@ -120,13 +120,43 @@ impl ConnectionSettings {
     pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
         let mut problems = Vec::new();
         let second = Duration::from_secs(1);
-        if self.heartbeat < second || self.heartbeat > 60 * second {
-            let shown = humantime::format_duration(self.heartbeat).to_string();
-            problems.push(("broker.heartbeat", shown, "1s to 1m"));
+        let shown = |time| humantime::format_duration(time).to_string();
+        let whole = self.heartbeat.subsec_nanos() == 0;
+        if self.heartbeat < second || self.heartbeat > 60 * second || !whole {
+            let expected = "1s to 1m in whole seconds";
+            problems.push(("broker.heartbeat", shown(self.heartbeat), expected));
         }
         if self.stall_timeout < second {
-            let shown = humantime::format_duration(self.stall_timeout).to_string();
-            problems.push(("broker.stall_timeout", shown, "at least 1s"));
+            problems.push((
+                "broker.stall_timeout",
+                shown(self.stall_timeout),
+                "at least 1s",
+            ));
+        }
+        for (key, time) in [
+            ("broker.connect_timeout", self.connect_timeout),
+            ("broker.publish_timeout", self.publish_timeout),
+            ("broker.close_timeout", self.close_timeout),
+        ] {
+            if time.is_zero() {
+                problems.push((key, shown(time), "more than 0s"));
+            }
+        }
+        if let (Some(file), Ok(BrokerAddress::Amqp(AmqpAddress { tls: false, .. }))) =
+            (&self.ca_file, self.address())
+        {
+            problems.push((
+                "broker.ca_file",
+                file.display().to_string(),
+                "`amqps` as the scheme of broker.url, or no such file",
+            ));
+        }
+        if self.payload_bytes_max == 0 {
+            problems.push((
+                "broker.payload_bytes_max",
+                "0".to_owned(),
+                "at least 1 byte",
+            ));
         }
         if self.publish_window == 0 {
             problems.push(("broker.publish_window", "0".to_owned(), "1 to 65535"));
@@ -151,4 +181,60 @@ pub fn password(from_file: Option<&str>, from_url: &Secret) -> Secret {
         || from_url.clone(),
         |text| Secret::new(text.trim_end_matches(['\r', '\n'])),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_contradict_each_other_are_named() {
+        let of = |url: &str| ConnectionSettings::of_url(url);
+        let ca_file = Some(PathBuf::from("ca.pem"));
+        for (settings, key) in [
+            (
+                ConnectionSettings {
+                    heartbeat: Duration::from_millis(1500),
+                    ..of("amqp://h")
+                },
+                "broker.heartbeat",
+            ),
+            (
+                ConnectionSettings {
+                    publish_timeout: Duration::ZERO,
+                    ..of("amqp://h")
+                },
+                "broker.publish_timeout",
+            ),
+            (
+                ConnectionSettings {
+                    payload_bytes_max: 0,
+                    ..of("amqp://h")
+                },
+                "broker.payload_bytes_max",
+            ),
+            (
+                ConnectionSettings {
+                    publish_window_bytes: 1024,
+                    ..of("amqp://h")
+                },
+                "broker.payload_bytes_max",
+            ),
+            (
+                ConnectionSettings {
+                    ca_file: ca_file.clone(),
+                    ..of("amqp://h")
+                },
+                "broker.ca_file",
+            ),
+        ] {
+            let keys: Vec<&str> = settings.problems().iter().map(|(key, ..)| *key).collect();
+            assert_eq!(keys, [key]);
+        }
+        let tls = ConnectionSettings {
+            ca_file,
+            ..of("amqps://h")
+        };
+        assert_eq!(tls.problems(), []);
+    }
 }

@@ -3,6 +3,8 @@
 //! A work queue's dead-letter queue is declared before it. Overflow is always `reject-publish`.
 //! The whole is idempotent; a difference is reported, never repaired by deleting.
 
+mod contradictions;
+
 use crate::{
     error::{Cause, Diagnostic, ErrorCode, Retryability},
     queue::{NameError, QueueKind, QueueName, QueueSpec, TopicName, TopicSpec},

@@ -63,10 +63,8 @@ pub fn read_line(number: u64, line: &[u8]) -> Result<(Request, Option<QueueName>
         line: number,
         problem,
     };
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        // The parser's text names the place and the key, and may quote a value: cut it short.
-        refuse(error.to_string().chars().take(160).collect())
-    })?;
+    let line: Line<'_> =
+        serde_json::from_slice(line).map_err(|error| refuse(without_values(&error.to_string())))?;
     let time = |text: Option<String>| text.map(|text| duration::parse(&text)).transpose();
     let (payload, content_type) = match (line.payload, line.text) {
         (Some(payload), None) => (payload.get().as_bytes().to_vec(), CONTENT_TYPE_JSON),
@@ -88,6 +86,19 @@ pub fn read_line(number: u64, line: &[u8]) -> Result<(Request, Option<QueueName>
     Ok((request, line.queue))
 }
 
+/// The parser's text names the place and the key; the value that it may quote is left out.
+fn without_values(text: &str) -> String {
+    let text = match text.rsplit_once(", expected ") {
+        Some((before, expected)) if before.starts_with("invalid ") => {
+            let mut words = before.splitn(4, ' ');
+            let what: Vec<&str> = words.by_ref().take(3).collect();
+            format!("{}, expected {expected}", what.join(" "))
+        }
+        _ => text.to_owned(),
+    };
+    text.chars().take(160).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +113,35 @@ mod tests {
         assert_eq!(&request.payload[..], br#"{"b":1,  "a":2.50}"#);
         assert_eq!(queue.unwrap().as_str(), "q");
         assert_eq!(request.timeout.unwrap().as_secs(), 3);
+    }
+
+    #[test]
+    fn a_line_of_the_wrong_types_is_refused_without_its_values() {
+        for (line, problem) in [
+            (
+                r#"{"payload":1,"priority":"hunter2, expected"}"#,
+                "invalid type: string",
+            ),
+            (r#"{"payload":1,"priority":300}"#, "invalid value: integer"),
+            (r#"{"payload":1,"kind":7}"#, "invalid type: integer"),
+            (r#"{"payload":1,"attempts":0}"#, "invalid value: integer"),
+            (
+                r#"{"payload":1,"headers":["hunter2"]}"#,
+                "invalid type: sequence",
+            ),
+            (r#"{"text":{"hunter2":1}}"#, "invalid type: map"),
+            (r#"{"payload":1,"payload":2}"#, "duplicate field `payload`"),
+            (
+                r#"{"payload":1,"colour":"hunter2"}"#,
+                "unknown field `colour`",
+            ),
+            (r#""hunter2""#, "invalid type: string"),
+            (r#"{"payload":1} {"payload":2}"#, "trailing characters"),
+        ] {
+            let error = read_line(1, line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(problem), "{line}: {error}");
+            assert!(!error.contains("hunter2"), "{line}: {error}");
+        }
     }
 
     #[test]

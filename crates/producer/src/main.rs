@@ -38,6 +38,15 @@ struct Settings {
     worker: Option<serde_json::Value>,
 }
 
+impl Settings {
+    fn topology(&self) -> Topology {
+        Topology {
+            queues: self.queues.clone(),
+            topics: self.topics.clone(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match process::parse() {
         Ok(cli) => process::main_with(run(cli)),
@@ -56,12 +65,10 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
         overrides,
         ..Layers::default()
     })?;
-    let problems = loaded
-        .value
-        .broker
-        .problems()
-        .into_iter()
-        .chain(loaded.value.gateway.problems());
+    let settings = &loaded.value;
+    let mut problems = settings.broker.problems();
+    problems.extend(settings.topology().problems());
+    problems.extend(settings.gateway.problems());
     loaded.refuse(problems)?;
     let settings = loaded.value;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-producer")?;
@@ -80,10 +87,7 @@ async fn work(
     settings: Settings,
     stop: Shutdown,
 ) -> Result<(), process::Fatal> {
-    let topology = Topology {
-        queues: settings.queues,
-        topics: settings.topics,
-    };
+    let topology = settings.topology();
     broker.ensure_topology(&topology).await?;
     service::run(broker, &settings.gateway, settings.health.listen, stop).await?;
     Ok(())

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pumasi_common::{
     Destination, Diagnostic, ErrorCode, QueueName, Retryability, Task, TaskId, TaskKind,
-    broker::Publication, task::HeaderValue,
+    broker::Publication, task::HeaderValue, wire,
 };
 use std::{
     num::NonZeroU32,
@@ -14,6 +14,9 @@ use std::{
 pub const CONTENT_TYPE_TEXT: &str = "text/plain";
 /// The media type of JSON payloads.
 pub const CONTENT_TYPE_JSON: &str = "application/json";
+
+/// The longest time before a task expires: RabbitMQ counts it in 32 bits of milliseconds.
+pub const EXPIRES_MAX: Duration = Duration::from_secs(49 * 24 * 3600);
 
 /// A task as a caller asks for it.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +52,22 @@ pub enum SubmitError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// The media type is longer than a property may be, or holds a control character.
+    #[error("content type cannot be carried: {problem}")]
+    ContentType {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A time or count is outside of what a task can carry.
+    #[error("invalid {what} {value}: expected {expected}")]
+    Limit {
+        /// Which: `timeout`, `expiry`, `most attempts`.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
 }
 
 impl Diagnostic for SubmitError {
@@ -59,7 +78,13 @@ impl Diagnostic for SubmitError {
         Retryability::Permanent
     }
     fn help(&self) -> Option<String> {
-        Some("use a name of 1 to 128 bytes that does not begin with `pumasi-` or `x-`".to_owned())
+        match self {
+            Self::HeaderName { .. } => Some(
+                "use a name of 1 to 128 bytes that does not begin with `pumasi-` or `x-`"
+                    .to_owned(),
+            ),
+            Self::ContentType { .. } | Self::Limit { .. } => None,
+        }
     }
 }
 
@@ -76,8 +101,10 @@ impl Request {
     /// The task, with an id, the time and who submits it.
     ///
     /// # Errors
-    /// When a header name is not allowed.
+    /// When a header name is not allowed, or a time or count is outside of its range.
     pub fn into_task(self) -> Result<Task, SubmitError> {
+        check_content_type(self.content_type.as_deref().unwrap_or_default())?;
+        self.check_limits()?;
         let mut task = Task::with_id(self.id.unwrap_or_else(TaskId::generate), self.payload);
         task.kind = self.kind;
         task.content_type = self.content_type;
@@ -96,6 +123,35 @@ impl Request {
         Ok(task)
     }
 
+    /// What is outside of these limits would be ignored on the other side.
+    fn check_limits(&self) -> Result<(), SubmitError> {
+        let refuse = |what, value: String, expected| {
+            Err(SubmitError::Limit {
+                what,
+                value,
+                expected,
+            })
+        };
+        let shown = |time: Duration| humantime::format_duration(time).to_string();
+        let millisecond = Duration::from_millis(1);
+        if let Some(time) = self.timeout
+            && !(millisecond..=wire::TIMEOUT_BELIEVED_MAX).contains(&time)
+        {
+            return refuse("timeout", shown(time), "1ms to 366 days");
+        }
+        if let Some(time) = self.expires
+            && !(millisecond..=EXPIRES_MAX).contains(&time)
+        {
+            return refuse("expiry", shown(time), "1ms to 49 days");
+        }
+        match self.attempts_max {
+            Some(count) if count.get() > wire::ATTEMPT_BELIEVED_MAX => {
+                refuse("most attempts", count.to_string(), "1 to 1000000")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The task on its way to a queue.
     ///
     /// # Errors
@@ -106,6 +162,17 @@ impl Request {
             destination,
             task: self.into_task()?,
         })
+    }
+}
+
+fn check_content_type(text: &str) -> Result<(), SubmitError> {
+    let refuse = |problem| Err(SubmitError::ContentType { problem });
+    if text.len() > 255 {
+        refuse("it is longer than 255 bytes")
+    } else if text.chars().any(char::is_control) {
+        refuse("it holds a control character")
+    } else {
+        Ok(())
     }
 }
 
@@ -130,6 +197,42 @@ fn check_header(name: &str) -> Result<(), SubmitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_other_side_would_ignore_is_refused() {
+        let day = Duration::from_secs(24 * 3600);
+        let text = |request: Request| request.into_task().map(drop).map_err(|e| e.to_string());
+        for timeout in [Duration::ZERO, Duration::from_micros(999), 367 * day] {
+            let request = Request {
+                timeout: Some(timeout),
+                ..Request::default()
+            };
+            assert!(text(request).unwrap_err().starts_with("invalid timeout "));
+        }
+        for expires in [Duration::ZERO, 50 * day] {
+            let request = Request {
+                expires: Some(expires),
+                ..Request::default()
+            };
+            assert!(text(request).unwrap_err().starts_with("invalid expiry "));
+        }
+        let request = Request {
+            attempts_max: NonZeroU32::new(1_000_001),
+            ..Request::default()
+        };
+        let refused = text(request).unwrap_err();
+        assert_eq!(
+            refused,
+            "invalid most attempts 1000001: expected 1 to 1000000"
+        );
+        let request = Request {
+            timeout: Some(366 * day),
+            expires: Some(49 * day),
+            attempts_max: NonZeroU32::new(1_000_000),
+            ..Request::default()
+        };
+        assert_eq!(text(request), Ok(()));
+    }
 
     #[test]
     fn reserved_header_names_are_refused() {

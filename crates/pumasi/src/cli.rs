@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The queue that is meant when none is named.
-const DEFAULT_QUEUE: &str = "tasks";
+pub(crate) const DEFAULT_QUEUE: &str = "tasks";
 
 /// A task queue for RabbitMQ: producers submit, workers compete.
 ///
@@ -97,7 +97,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What to do with a malformed line of the file
-    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    #[arg(long, value_enum, default_value_t = OnError::Stop, conflicts_with = "words")]
     pub(crate) on_error: OnError,
     /// The queue
     #[arg(short, long, default_value = DEFAULT_QUEUE)]
@@ -124,7 +124,7 @@ pub(crate) struct Submit {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
     /// The media type of the payload
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", conflicts_with = "file")]
     pub(crate) content_type: Option<String>,
     /// Do not declare the queue first
     #[arg(long)]

@@ -18,6 +18,7 @@ use crate::{
 use clap::CommandFactory;
 use pumasi_common::Broker;
 use pumasi_service::{
+    config::Loaded,
     process,
     telemetry::{self, Telemetry},
 };
@@ -44,8 +45,7 @@ impl Session {
 
     /// The same, with traces where they are configured. Of the log, only what is wrong is shown: a
     /// command's user reads its output.
-    async fn open_traced(global: Global) -> Result<Self, Failure> {
-        let loaded = Settings::load(&global)?;
+    async fn open_traced(global: Global, loaded: Loaded<Settings>) -> Result<Self, Failure> {
         let mut config = loaded.value.telemetry.clone();
         if loaded.is_default("telemetry.log_level") {
             "warn".clone_into(&mut config.log_level);
@@ -113,15 +113,23 @@ fn print_json(value: &impl Serialize) {
     }
 }
 
-/// The payload of words: joined by a space, or all of standard input for `-`.
-fn payload(words: &[String]) -> Result<Vec<u8>, Failure> {
+/// The payload of words: joined by a space, or all of standard input for `-`, which is read no
+/// further than the limit.
+fn payload(words: &[String], bytes_max: usize) -> Result<Vec<u8>, Failure> {
     if words != ["-"] {
         return Ok(words.join(" ").into_bytes());
     }
     let mut bytes = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     std::io::stdin()
         .lock()
+        .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|error| failure::unreadable("cannot read standard input".to_owned(), error))?;
+    if bytes.len() > bytes_max {
+        return Err(failure::too_large(format!(
+            "standard input has more than the limit of {bytes_max} bytes"
+        )));
+    }
     Ok(bytes)
 }

@@ -25,6 +25,15 @@ pub(crate) fn internal(text: &str, source: impl Into<Cause>) -> Failure {
     .into()
 }
 
+pub(crate) fn too_large(text: String) -> Failure {
+    Plain {
+        text,
+        code: ErrorCode::TaskTooLarge,
+        source: None,
+    }
+    .into()
+}
+
 pub(crate) fn unreadable(text: String, source: impl Into<Cause>) -> Failure {
     let source = Some(source.into());
     Plain {

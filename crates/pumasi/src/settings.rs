@@ -1,7 +1,7 @@
 //! The whole configuration file, `pumasi.toml`.
 
 use crate::{
-    cli::Global,
+    cli::{DEFAULT_QUEUE, Global},
     failure::{self, Failure},
 };
 use pumasi_common::{ConnectionSettings, QueueName, QueueSpec, Topology, queue::TopicSpec};
@@ -31,7 +31,14 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads file, environment and the flags common to all commands.
     pub(crate) fn load(global: &Global) -> Result<Loaded<Self>, Failure> {
-        let mut overrides = Vec::new();
+        Self::load_with(global, Vec::new())
+    }
+
+    /// As [`Settings::load`], with the flags of one command by their dotted keys.
+    pub(crate) fn load_with(
+        global: &Global,
+        mut overrides: Vec<(String, String)>,
+    ) -> Result<Loaded<Self>, Failure> {
         if let Some(url) = &global.broker {
             overrides.push(("broker.url".to_owned(), url.clone()));
         }
@@ -44,8 +51,18 @@ impl Settings {
             ..Layers::default()
         };
         let mut loaded: Loaded<Self> = config::load(&layers)?;
-        let broker = loaded.value.broker.problems();
-        loaded.refuse(broker.into_iter().chain(loaded.value.gateway.problems()))?;
+        if loaded.value.worker.queues.is_empty() {
+            loaded
+                .value
+                .worker
+                .queues
+                .push(QueueName::new(DEFAULT_QUEUE)?);
+        }
+        let mut problems = loaded.value.broker.problems();
+        problems.extend(loaded.value.topology().problems());
+        problems.extend(loaded.value.gateway.problems());
+        problems.extend(loaded.value.worker.problems());
+        loaded.refuse(problems)?;
         if loaded.value.broker.url.is_none() && loaded.value.broker.hosts.is_empty() {
             loaded.value.broker.url = Some(format!("sqlite:{}", embedded_file()?.display()));
         }

@@ -199,6 +199,28 @@ impl RabbitMq {
         self.url_of(&self.new_vhost())
     }
 
+    /// Makes a user with these permissions (regular expressions: configure, write, read) on the
+    /// virtual host of a URL, and returns the URL for that user. The password is `hunter2`.
+    ///
+    /// # Panics
+    /// When the node does not make it.
+    #[must_use]
+    pub fn new_user_url(&self, url: &str, permissions: [&str; 3]) -> String {
+        let vhost = url.rsplit('/').next().unwrap_or_default();
+        let user = format!("u{}", uuid::Uuid::new_v4().simple());
+        let [configure, write, read] = permissions;
+        self.ctl(&[
+            "eval",
+            &format!(
+                "rabbit_auth_backend_internal:add_user(\
+                 <<\"{user}\">>, <<\"hunter2\">>, <<\"test\">>), \
+                 rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{vhost}\">>, \
+                 <<\"{configure}\">>, <<\"{write}\">>, <<\"{read}\">>, <<\"test\">>)."
+            ),
+        ]);
+        format!("amqp://{user}:hunter2@127.0.0.1:{}/{vhost}", self.port)
+    }
+
     /// Runs `rabbitmqctl` against this node and returns what it printed.
     ///
     /// # Panics

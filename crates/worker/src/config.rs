@@ -62,6 +62,21 @@ pub struct HandlerConfig {
     pub exec: Vec<String>,
 }
 
+impl HandlerConfig {
+    /// What a person calls it.
+    fn shown(&self) -> &str {
+        self.kind.as_ref().map_or("default", TaskKind::as_str)
+    }
+}
+
+/// The first that was there before.
+fn first_twice<T: PartialEq>(all: &[T]) -> Option<&T> {
+    all.iter()
+        .enumerate()
+        .find(|(place, one)| all.iter().take(*place).any(|before| before == *one))
+        .map(|(_, one)| one)
+}
+
 /// When a delivery is acked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -71,6 +86,15 @@ pub enum AckMode {
     AfterWork,
     /// Before the handler starts: a crash loses the task.
     OnReceipt,
+}
+
+impl fmt::Display for AckMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AfterWork => "after-work",
+            Self::OnReceipt => "on-receipt",
+        })
+    }
 }
 
 /// Most unsettled deliveries a consumer holds.
@@ -151,14 +175,17 @@ impl WorkerConfig {
         if self.queues.is_empty() {
             problems.push(("worker.queues", "[]".to_owned(), "at least one queue"));
         }
+        if let Some(queue) = first_twice(&self.queues) {
+            problems.push(("worker.queues", queue.to_string(), "each queue once"));
+        }
         if let Prefetch::Fixed(count) = self.prefetch
-            && count < self.concurrency
-            && self.queues.len() == 1
+            && usize::from(count.get()) * self.queues.len().max(1)
+                < usize::from(self.concurrency.get())
         {
             problems.push((
                 "worker.prefetch",
                 count.to_string(),
-                "at least worker.concurrency, or some handlers never run",
+                "together, over all queues, at least worker.concurrency: else some handlers never run",
             ));
         }
         if self.timeout.is_zero() {
@@ -167,23 +194,21 @@ impl WorkerConfig {
         for (position, handler) in self.handlers.iter().enumerate() {
             let mut earlier = self.handlers.iter().take(position);
             if earlier.any(|other| other.kind == handler.kind) {
-                let kind = handler.kind.as_ref().map_or("default", TaskKind::as_str);
-                let value = format!("`{kind}` twice");
-                problems.push(("worker.handlers.kind", value, "each kind once"));
+                let value = format!("`{}` twice", handler.shown());
+                problems.push(("worker.handlers", value, "each kind once"));
             }
             if let (Some(kind), true) = (&handler.kind, handler.every_kind) {
                 problems.push((
-                    "worker.handlers.every_kind",
+                    "worker.handlers",
                     format!("true beside kind `{kind}`"),
                     "one of the two",
                 ));
             }
             if handler.exec.is_empty() {
-                let kind = handler.kind.as_ref().map_or("default", TaskKind::as_str);
                 problems.push((
-                    "worker.handlers.exec",
-                    kind.to_owned(),
-                    "a program and its arguments",
+                    "worker.handlers",
+                    handler.shown().to_owned(),
+                    "a program and its arguments in exec",
                 ));
             }
         }

@@ -8,7 +8,7 @@ use pumasi_service::{
     shutdown::{self, Shutdown},
     telemetry::{self, TelemetryConfig},
 };
-use pumasi_worker::{WorkerConfig, handler::exec::lifeline, service};
+use pumasi_worker::{Handlers, Worker, WorkerConfig, handler::exec::lifeline, service};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -37,6 +37,15 @@ struct Settings {
     gateway: Option<serde_json::Value>,
 }
 
+impl Settings {
+    fn topology(&self) -> Topology {
+        Topology {
+            queues: self.queues.clone(),
+            topics: self.topics.clone(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     if let Some(code) = lifeline::run_if_asked() {
         return code;
@@ -58,20 +67,19 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
         overrides,
         ..Layers::default()
     })?;
-    let problems = loaded
-        .value
-        .broker
-        .problems()
-        .into_iter()
-        .chain(loaded.value.worker.problems());
+    let settings = &loaded.value;
+    let mut problems = settings.broker.problems();
+    problems.extend(settings.topology().problems());
+    problems.extend(settings.worker.problems());
     loaded.refuse(problems)?;
     let settings = loaded.value;
+    let handlers = service::handlers(&settings.worker)?;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-worker")?;
     let stop = shutdown::on_signals();
     // Told to stop before the broker was reached, it ends at once.
     let opening = pumasi_broker::open(&settings.broker);
     if let Some(opened) = stop.intake.clone().run_until_cancelled(opening).await {
-        work(&opened?, settings, stop).await?;
+        work(&opened?, settings, handlers, stop).await?;
     }
     process::finish(telemetry).await;
     Ok(())
@@ -80,15 +88,15 @@ async fn run(cli: Cli) -> Result<(), process::Fatal> {
 async fn work(
     broker: &Arc<dyn Broker>,
     settings: Settings,
+    handlers: Handlers,
     stop: Shutdown,
 ) -> Result<(), process::Fatal> {
-    let mut topology = Topology {
-        queues: settings.queues,
-        topics: settings.topics,
-    };
+    let mut topology = settings.topology();
     topology.add_missing(&settings.worker.queues);
     broker.ensure_topology(&topology).await?;
-    let worker = service::builder(Arc::clone(broker), settings.worker)?.build()?;
+    let worker = Worker::builder(Arc::clone(broker), settings.worker)
+        .handlers(handlers)
+        .build()?;
     service::run(worker, broker, settings.health.listen, stop).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     config::WorkerConfig,
     error::WorkerError,
     handler::{Handlers, builtin, exec},
-    runtime::{Worker, WorkerBuilder},
+    runtime::Worker,
 };
 use pumasi_common::{Broker, broker::Health};
 use pumasi_service::{health, shutdown::Shutdown};
@@ -15,19 +15,12 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A builder with the handlers of the configuration; the built-in kinds where it names none.
+/// The handlers of the configuration; the built-in kinds where it names none. To be asked for
+/// before anything is opened or declared.
 ///
 /// # Errors
 /// When a handler's program is missing.
-pub fn builder(
-    broker: Arc<dyn Broker>,
-    config: WorkerConfig,
-) -> Result<WorkerBuilder, WorkerError> {
-    let handlers = handlers(&config)?;
-    Ok(Worker::builder(broker, config).handlers(handlers))
-}
-
-fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
+pub fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
     let mut handlers = Handlers::default();
     if config.handlers.is_empty() {
         builtin::add(&mut handlers);

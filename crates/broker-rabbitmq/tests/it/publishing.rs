@@ -2,7 +2,7 @@
 
 use super::*;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use pumasi_common::{Refusal, TopicName};
+use pumasi_common::{Diagnostic, ErrorCode, Refusal, TopicName};
 use std::collections::HashSet;
 
 #[test]
@@ -109,6 +109,47 @@ fn a_full_queue_refuses() {
             }
         }
         assert!(full >= 3, "{full}");
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_payload_over_the_brokers_own_limit_costs_its_neighbours_nothing() {
+    each(|node| async move {
+        // RabbitMQ 4 takes 16 MiB, 3.10 takes 128 MiB.
+        let takes_it = node.version() == Version::V3_10;
+        let settings = ConnectionSettings {
+            payload_bytes_max: 17 * 1024 * 1024,
+            publish_window_bytes: 32 * 1024 * 1024,
+            ..ConnectionSettings::of_url(&node.new_vhost_url())
+        };
+        let broker = open_with(settings).await.unwrap();
+        declare(&broker, "work", QueueKind::Classic).await;
+        let big = "x".repeat(17 * 1024 * 1024);
+        let (before, outcome, after) = tokio::join!(
+            broker.publish(publication("work", "before")),
+            broker.publish(publication("work", &big)),
+            broker.publish(publication("work", "after")),
+        );
+        for neighbour in [before, after] {
+            assert!(
+                matches!(neighbour, PublishOutcome::Accepted(_)),
+                "{neighbour:?}"
+            );
+        }
+        match outcome {
+            PublishOutcome::Accepted(_) => assert!(takes_it),
+            PublishOutcome::Refused(_, refusal) => {
+                assert!(!takes_it, "{refusal}");
+                assert_eq!(refusal.code(), ErrorCode::TaskTooLarge, "{refusal}");
+                assert_eq!(
+                    refusal.to_string(),
+                    "the payload has 17825792 bytes, more than the limit of 16777216"
+                );
+            }
+            PublishOutcome::Unknown(_, why) => panic!("{why}"),
+        }
+        until_ready(&broker, "work", if takes_it { 3 } else { 2 }).await;
         broker.close().await;
     });
 }

@@ -4,20 +4,22 @@ use super::{Session, payload, submit};
 use crate::{
     cli::{Global, Publish},
     failure::Failure,
+    settings::Settings,
 };
 use pumasi_common::{Destination, broker::Publication};
 use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
 use std::{process::ExitCode, sync::Arc};
 
 pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, Failure> {
+    let loaded = Settings::load(&global)?;
     let request = Request {
-        payload: payload(&arguments.words)?.into(),
+        payload: payload(&arguments.words, loaded.value.broker.payload_bytes_max)?.into(),
         content_type: Some(CONTENT_TYPE_TEXT.to_owned()),
         kind: arguments.kind,
         id: arguments.id,
         ..Request::default()
     };
-    let session = Session::open_traced(global).await?;
+    let session = Session::open_traced(global, loaded).await?;
     session
         .broker
         .ensure_topology(&session.settings.topology())

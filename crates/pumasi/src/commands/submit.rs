@@ -6,6 +6,7 @@ use super::{Session, note, payload, print, print_json};
 use crate::{
     cli::{Global, Submit},
     failure::Failure,
+    settings::Settings,
 };
 use pumasi_broker::trace;
 use pumasi_common::{Diagnostic, ErrorCode, PublishOutcome, TaskId, broker::Publication};
@@ -16,26 +17,27 @@ use std::{process::ExitCode, sync::Arc};
 use tracing::{Instrument as _, info_span};
 
 pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, Failure> {
-    let request = if arguments.file.is_none() {
-        Some(request(&arguments)?)
-    } else {
-        None
+    let loaded = Settings::load(&global)?;
+    // Read and checked before anything is opened or declared.
+    let input = match &arguments.file {
+        None => {
+            let request = request(&arguments, loaded.value.broker.payload_bytes_max)?;
+            Input::One(Box::new(request.to_queue(&arguments.queue)?))
+        }
+        Some(path) => Input::File(file::Source::open(path)?),
     };
-    let session = Session::open_traced(global).await?;
+    let session = Session::open_traced(global, loaded).await?;
     if !arguments.no_declare {
         let topology = session.settings.topology_of(&arguments.queue);
         session.broker.ensure_topology(&topology).await?;
     }
     let client = Client::new(Arc::clone(&session.broker));
-    let code = match request {
-        Some(request) => {
-            let outcome = submit_one(&client, request.to_queue(&arguments.queue)?).await;
+    let code = match input {
+        Input::One(publication) => {
+            let outcome = submit_one(&client, *publication).await;
             tell_one(outcome, session.global.json)
         }
-        None => {
-            let window = usize::from(session.settings.broker.publish_window);
-            file::submit(&client, &arguments, session.global.json, window).await?
-        }
+        Input::File(source) => file::submit(&session, &client, source, &arguments).await,
     };
     session.close().await;
     Ok(code)
@@ -55,9 +57,15 @@ pub(super) async fn submit_one(client: &Client, mut publication: Publication) ->
     client.submit(publication).instrument(span).await
 }
 
-fn request(arguments: &Submit) -> Result<Request, Failure> {
+/// What is submitted.
+enum Input {
+    One(Box<Publication>),
+    File(file::Source),
+}
+
+fn request(arguments: &Submit, bytes_max: usize) -> Result<Request, Failure> {
     Ok(Request {
-        payload: payload(&arguments.words)?.into(),
+        payload: payload(&arguments.words, bytes_max)?.into(),
         content_type: Some(
             arguments
                 .content_type

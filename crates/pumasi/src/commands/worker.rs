@@ -8,13 +8,21 @@ use crate::{
 };
 use pumasi_common::QueueName;
 use pumasi_service::{process, shutdown, telemetry};
-use pumasi_worker::{HandlerConfig, WorkerConfig, service};
-use std::{process::ExitCode, sync::Arc};
+use pumasi_worker::{HandlerConfig, service};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, Failure> {
-    let mut settings = Settings::load(&global)?.value;
     let declare = !arguments.no_declare;
-    apply(&mut settings.worker, arguments)?;
+    let mut loaded = Settings::load_with(&global, overrides(&arguments))?;
+    if !arguments.exec.is_empty() {
+        loaded.value.worker.handlers = vec![HandlerConfig {
+            kind: None,
+            every_kind: true,
+            exec: arguments.exec,
+        }];
+    }
+    let settings = loaded.value;
+    let handlers = service::handlers(&settings.worker)?;
     let telemetry = telemetry::start(&settings.telemetry, "pumasi-worker")?;
     let stop = shutdown::on_signals();
     let session = Session::open_with(global, settings).await?;
@@ -23,7 +31,9 @@ pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, F
         let topology = session.settings.topology_with(&config.queues);
         session.broker.ensure_topology(&topology).await?;
     }
-    let worker = service::builder(Arc::clone(&session.broker), config)?.build()?;
+    let worker = pumasi_worker::Worker::builder(Arc::clone(&session.broker), config)
+        .handlers(handlers)
+        .build()?;
     service::run(
         worker,
         &session.broker,
@@ -35,34 +45,22 @@ pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(config: &mut WorkerConfig, arguments: Worker) -> Result<(), Failure> {
-    if !arguments.queues.is_empty() {
-        config.queues = arguments.queues;
-    }
-    if config.queues.is_empty() {
-        config.queues.push(QueueName::new("tasks")?);
-    }
-    if let Some(concurrency) = arguments.concurrency {
-        config.concurrency = concurrency;
-    }
-    if let Some(prefetch) = arguments.prefetch {
-        config.prefetch = prefetch;
-    }
-    if let Some(ack) = arguments.ack {
-        config.ack = ack;
-    }
-    if let Some(time) = arguments.drain_timeout {
-        config.drain_timeout = time;
-    }
-    if arguments.name.is_some() {
-        config.name = arguments.name;
-    }
-    if !arguments.exec.is_empty() {
-        config.handlers = vec![HandlerConfig {
-            kind: None,
-            every_kind: true,
-            exec: arguments.exec,
-        }];
-    }
-    Ok(())
+/// The flags by the keys that they stand for, so that what contradicts is told with its origin.
+fn overrides(arguments: &Worker) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut set = |key: &str, value: Option<String>| {
+        all.extend(value.map(|value| (format!("worker.{key}"), value)));
+    };
+    let queues: Vec<&str> = arguments.queues.iter().map(QueueName::as_str).collect();
+    set("queues", (!queues.is_empty()).then(|| queues.join(",")));
+    set(
+        "concurrency",
+        arguments.concurrency.map(|it| it.to_string()),
+    );
+    set("prefetch", arguments.prefetch.map(|it| it.to_string()));
+    set("ack", arguments.ack.map(|it| it.to_string()));
+    let time = |it: Duration| humantime::format_duration(it).to_string();
+    set("drain_timeout", arguments.drain_timeout.map(time));
+    set("name", arguments.name.clone());
+    all
 }

@@ -1,6 +1,7 @@
 //! The brokers that a test runs on.
 
 use pumasi_testkit::rabbitmq::{RabbitMq, Version};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// A fresh, empty broker.
@@ -8,7 +9,7 @@ pub(crate) struct TestBroker {
     pub(crate) url: String,
     /// The RabbitMQ node; `None` for the embedded broker.
     pub(crate) node: Option<&'static RabbitMq>,
-    _folder: Option<TempDir>,
+    folder: TempDir,
 }
 
 impl TestBroker {
@@ -19,7 +20,7 @@ impl TestBroker {
         Self {
             url,
             node: None,
-            _folder: Some(folder),
+            folder,
         }
     }
 
@@ -33,8 +34,24 @@ impl TestBroker {
         Some(Self {
             url: node.new_vhost_url(),
             node: Some(node),
-            _folder: None,
+            folder: tempfile::tempdir().unwrap(),
         })
+    }
+}
+
+impl TestBroker {
+    /// A file of this test's own; gives its path.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A configuration file; each has another name.
+    pub(crate) fn config(&self, text: &str) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        self.file(&format!("{count}.toml"), text.as_bytes())
     }
 }
 

@@ -211,7 +211,7 @@ fn a_contradiction_is_reported_with_its_origin() {
     assert_eq!(
         error.to_string(),
         "invalid configuration: `broker.heartbeat` from command line: `2m` is not usable: \
-         expected 1s to 1m"
+         expected 1s to 1m in whole seconds"
     );
     let fine: Loaded<Settings> = load(&layers(&[], &[])).unwrap();
     fine.refuse(fine.value.broker.problems()).unwrap();

@@ -1,15 +1,15 @@
 //! Tasks from a file: read ahead a little, published in a window, told as they are confirmed.
 
-use super::{note, tell};
+use super::{Session, note, tell};
 use crate::{
     cli::{OnError, Submit},
     failure::{self, Failure},
 };
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use pumasi_common::{PublishOutcome, QueueName, TaskKind, broker::Publication};
+use pumasi_common::{PublishOutcome, QueueName, broker::Publication};
 use pumasi_producer::{
-    Client,
+    Client, Request,
     jsonl::{self, LINE_BYTES_MAX, LineError},
 };
 use std::{
@@ -42,16 +42,46 @@ struct Tally {
 /// A line on its way: a task with the bytes it took, or what is wrong with it.
 type Item = Result<(Publication, u64), LineError>;
 
+/// A file that was opened, or standard input.
+pub(super) struct Source {
+    bytes: Box<dyn Read + Send>,
+    size: Option<u64>,
+}
+
+impl Source {
+    /// Opens a file; `-` is standard input.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self {
+                bytes: Box::new(std::io::stdin()),
+                size: None,
+            });
+        }
+        let refuse =
+            |error| failure::unreadable(format!("cannot read `{}`", path.display()), error);
+        let file = File::open(path).map_err(refuse)?;
+        let meta = file.metadata().map_err(refuse)?;
+        if meta.is_dir() {
+            return Err(refuse(std::io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Self {
+            bytes: Box::new(file),
+            size: meta.is_file().then_some(meta.len()),
+        })
+    }
+}
+
 pub(super) async fn submit(
+    session: &Session,
     client: &Client,
+    source: Source,
     arguments: &Submit,
-    json: bool,
-    window: usize,
-) -> Result<ExitCode, Failure> {
-    let path = arguments.file.as_deref().unwrap_or(Path::new("-"));
-    let bar = progress(path);
+) -> ExitCode {
+    let json = session.global.json;
+    let window = usize::from(session.settings.broker.publish_window);
+    let bar = progress(source.size);
     let begun = Instant::now();
-    let mut lines = spawn_reader(path, arguments)?;
+    let mut lines = spawn_reader(source.bytes, arguments);
     let mut tally = Tally::default();
     let (bad, mut bad_lines) = mpsc::unbounded_channel();
     let stop = arguments.on_error == OnError::Stop;
@@ -83,7 +113,7 @@ pub(super) async fn submit(
     }
     bar.finish_and_clear();
     tally.tell(begun);
-    Ok(ExitCode::from(tally.status))
+    ExitCode::from(tally.status)
 }
 
 impl Tally {
@@ -140,10 +170,9 @@ impl Tally {
     }
 }
 
-fn progress(path: &Path) -> ProgressBar {
-    let size = path.metadata().map(|meta| meta.len());
+fn progress(size: Option<u64>) -> ProgressBar {
     match size {
-        Ok(size) if std::io::stderr().is_terminal() => {
+        Some(size) if std::io::stderr().is_terminal() => {
             let bar = ProgressBar::new(size);
             if let Ok(style) =
                 ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {elapsed} eta {eta}")
@@ -156,23 +185,31 @@ fn progress(path: &Path) -> ProgressBar {
     }
 }
 
-fn spawn_reader(path: &Path, arguments: &Submit) -> Result<mpsc::Receiver<Item>, Failure> {
-    let source: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        let file = File::open(path);
-        Box::new(file.map_err(|error| {
-            failure::unreadable(format!("cannot read `{}`", path.display()), error)
-        })?)
-    };
+fn spawn_reader(source: Box<dyn Read + Send>, arguments: &Submit) -> mpsc::Receiver<Item> {
     let (send, receive) = mpsc::channel(READ_AHEAD);
-    let queue = arguments.queue.clone();
-    let kind = arguments.kind.clone();
-    tokio::task::spawn_blocking(move || read(source, &queue, kind.as_ref(), &send));
-    Ok(receive)
+    let defaults = Defaults {
+        queue: arguments.queue.clone(),
+        request: Request {
+            kind: arguments.kind.clone(),
+            priority: arguments.priority,
+            expires: arguments.expires,
+            timeout: arguments.timeout,
+            attempts_max: arguments.attempts,
+            headers: arguments.headers.clone(),
+            ..Request::default()
+        },
+    };
+    tokio::task::spawn_blocking(move || read(source, &defaults, &send));
+    receive
 }
 
-fn read(source: impl Read, queue: &QueueName, kind: Option<&TaskKind>, send: &mpsc::Sender<Item>) {
+/// What the flags say, for lines that do not say it themselves.
+struct Defaults {
+    queue: QueueName,
+    request: Request,
+}
+
+fn read(source: impl Read, defaults: &Defaults, send: &mpsc::Sender<Item>) {
     let mut source = BufReader::with_capacity(256 * 1024, source);
     let mut line = Vec::new();
     for number in 1.. {
@@ -188,7 +225,7 @@ fn read(source: impl Read, queue: &QueueName, kind: Option<&TaskKind>, send: &mp
         };
         let (item, over) = match item {
             Ok(bytes) => (
-                task(number, &line, queue, kind).map(|task| (task, bytes)),
+                task(number, &line, defaults).map(|task| (task, bytes)),
                 false,
             ),
             Err((bytes, problem)) => (
@@ -215,18 +252,23 @@ fn next_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u
     Ok(bytes)
 }
 
-fn task(
-    number: u64,
-    line: &[u8],
-    queue: &QueueName,
-    kind: Option<&TaskKind>,
-) -> Result<Publication, LineError> {
-    let (mut request, own_queue) = jsonl::read_line(number, line)?;
-    if request.kind.is_none() {
-        request.kind = kind.cloned();
-    }
+fn task(number: u64, line: &[u8], defaults: &Defaults) -> Result<Publication, LineError> {
+    // Some editors begin a file with this mark.
+    let line = match line.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) if number == 1 => rest,
+        _ => line,
+    };
+    let (mut request, queue) = jsonl::read_line(number, line)?;
+    let given = &defaults.request;
+    request.kind = request.kind.or_else(|| given.kind.clone());
+    request.priority = request.priority.or(given.priority);
+    request.expires = request.expires.or(given.expires);
+    request.timeout = request.timeout.or(given.timeout);
+    request.attempts_max = request.attempts_max.or(given.attempts_max);
+    // The line's own come last and win.
+    request.headers.splice(0..0, given.headers.iter().cloned());
     request
-        .to_queue(own_queue.as_ref().unwrap_or(queue))
+        .to_queue(queue.as_ref().unwrap_or(&defaults.queue))
         .map_err(|error| LineError {
             line: number,
             problem: error.to_string(),
