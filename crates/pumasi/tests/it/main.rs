@@ -13,6 +13,7 @@
 mod broker;
 mod durability;
 mod errors;
+mod events;
 mod fairness;
 mod faults;
 mod gate;
