@@ -11,9 +11,11 @@
 )]
 
 mod broker;
+mod drain;
 mod durability;
 mod errors;
 mod events;
+mod exec;
 mod fairness;
 mod faults;
 mod gate;
