@@ -119,6 +119,13 @@ fn what_a_program_leaves_behind_is_ended_and_does_not_delay_its_end() {
 }
 
 #[test]
+fn the_last_words_are_kept_though_a_child_holds_the_output_open() {
+    let scripted = Scripted::start("sleep 1000 & echo the last words >&2; exit 7");
+    scripted.submit(&["x"]);
+    scripted.ends_as("exit status 7: the last words");
+}
+
+#[test]
 fn a_flood_of_output_costs_no_memory_and_its_end_is_kept() {
     let flood = "head -c 100000000 /dev/zero; head -c 100000000 /dev/zero >&2; \
                  echo the last words >&2; exit 7";

@@ -111,27 +111,31 @@ impl Exec {
                 let _ = stdin.write_all(&payload).await;
             }
         };
-        let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX);
-        let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX);
-        let streams = async { tokio::join!(feed, stdout, stderr) };
-        tokio::pin!(streams);
-        let mut output = None;
-        let status = loop {
-            tokio::select! {
-                status = child.wait() => break status,
-                done = &mut streams, if output.is_none() => output = Some(done),
-                () = context.cancellation.cancelled() => {
-                    group.end().await;
-                    return Err(HandlerError::fail("cancelled"));
+        let (mut output, mut errors) = (Tail::default(), Tail::default());
+        let status = {
+            let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX, &mut output);
+            let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX, &mut errors);
+            let streams = async { tokio::join!(feed, stdout, stderr) };
+            tokio::pin!(streams);
+            let mut streaming = true;
+            let status = loop {
+                tokio::select! {
+                    status = child.wait() => break status,
+                    _ = &mut streams, if streaming => streaming = false,
+                    () = context.cancellation.cancelled() => {
+                        group.end().await;
+                        return Err(HandlerError::fail("cancelled"));
+                    }
                 }
+            };
+            if streaming {
+                // What a child of it holds open has no end; what was read until now counts.
+                let _ = tokio::time::timeout(OUTPUT_GRACE, &mut streams).await;
             }
+            status
         };
-        if output.is_none() {
-            output = tokio::time::timeout(OUTPUT_GRACE, &mut streams).await.ok();
-        }
         drop(group);
-        let (_, stdout, stderr) = output.unwrap_or_default();
-        report(status?, &stdout, &stderr)
+        report(status?, &output, &errors)
     }
 }
 

@@ -22,11 +22,17 @@ impl Tail {
     }
 }
 
-/// Reads a stream to its end and keeps its last `bytes_max` bytes.
-pub(super) async fn drain_tail(stream: Option<impl AsyncRead + Unpin>, bytes_max: usize) -> Tail {
-    let mut tail = Tail::default();
+/// Reads a stream to its end and keeps its last `bytes_max` bytes in `tail`.
+///
+/// # Cancel safety
+/// Dropped before the end, it leaves in `tail` what was read.
+pub(super) async fn drain_tail(
+    stream: Option<impl AsyncRead + Unpin>,
+    bytes_max: usize,
+    tail: &mut Tail,
+) {
     let Some(mut stream) = stream else {
-        return tail;
+        return;
     };
     let mut buffer = vec![0_u8; 8192];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -34,5 +40,4 @@ pub(super) async fn drain_tail(stream: Option<impl AsyncRead + Unpin>, bytes_max
         let over = tail.bytes.len().saturating_sub(bytes_max);
         tail.bytes.drain(..over);
     }
-    tail
 }
