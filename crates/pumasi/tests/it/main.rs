@@ -22,6 +22,7 @@ mod gate;
 mod manifests;
 mod pages;
 mod process;
+mod progress;
 mod reference;
 mod traces;
 mod tutorial;

@@ -118,11 +118,8 @@ pub(super) async fn submit(
 
 impl Tally {
     fn count(&mut self, outcome: &PublishOutcome, json: bool, bar: &ProgressBar) {
-        let code = if bar.is_hidden() {
-            tell(outcome, json)
-        } else {
-            bar.suspend(|| tell(outcome, json))
-        };
+        // The bar is not shown where the ids go to a terminal, so nothing has to make way.
+        let code = tell(outcome, json);
         let problem = match outcome {
             PublishOutcome::Accepted(_) => {
                 self.accepted += 1;
@@ -172,7 +169,7 @@ impl Tally {
 
 fn progress(size: Option<u64>) -> ProgressBar {
     match size {
-        Some(size) if std::io::stderr().is_terminal() => {
+        Some(size) if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() => {
             let bar = ProgressBar::new(size);
             if let Ok(style) =
                 ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {elapsed} eta {eta}")
