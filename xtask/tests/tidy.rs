@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Longest source file, in lines.
 const LINES_MAX: usize = 800;
@@ -51,6 +54,7 @@ fn links(page: &str) -> Vec<&str> {
 #[test]
 fn links_between_pages_lead_somewhere() {
     let mut broken = Vec::new();
+    let mut linked = BTreeSet::new();
     let mut seen = 0;
     for page in files("md") {
         let text = std::fs::read_to_string(&page).unwrap();
@@ -64,6 +68,13 @@ fn links_between_pages_lead_somewhere() {
             if !target.is_empty() && !to.exists() {
                 broken.push(format!("{}: {link}", page.display()));
             }
+            linked.extend(to.canonicalize());
+        }
+    }
+    for page in files("md") {
+        let is_documentation = page.starts_with(root().join("docs"));
+        if is_documentation && !linked.contains(&page.canonicalize().unwrap()) {
+            broken.push(format!("{}: no page leads here", page.display()));
         }
     }
     assert!(seen > 50, "only {seen} links found");

@@ -202,7 +202,7 @@ pub(crate) struct Publish {
 /// `pumasi queue`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Queue {
-    /// All queues the broker tells about
+    /// All queues the broker tells about; RabbitMQ only about those of the configuration
     List,
     /// One queue
     Show {

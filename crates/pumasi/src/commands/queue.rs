@@ -1,6 +1,6 @@
 //! `pumasi queue list|show|declare|purge`.
 
-use super::{Session, print, print_json};
+use super::{Session, note, print, print_json};
 use crate::{
     cli::{Global, Queue},
     failure::{self, Failure},
@@ -31,6 +31,9 @@ pub(super) async fn run(global: Global, command: Queue) -> Result<ExitCode, Fail
                 })
                 .collect();
             show(&admin.queues(&known).await?, json);
+            if !session.broker.capabilities().lists_queues {
+                note("this broker tells only about queues that the configuration names");
+            }
         }
         Queue::Show { name } => show(&[admin.queue(&name).await?], json),
         Queue::Declare {

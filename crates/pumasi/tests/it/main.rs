@@ -19,6 +19,7 @@ mod exec;
 mod fairness;
 mod faults;
 mod gate;
+mod listing;
 mod manifests;
 mod pages;
 mod process;

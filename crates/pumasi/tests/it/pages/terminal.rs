@@ -4,7 +4,6 @@ use super::{
     compare::{Verdict, compare},
     page::{Act, Typed},
 };
-use crate::process::LIMIT;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::HashSet,
@@ -17,6 +16,9 @@ use std::{
 
 /// What the shell prints when a command line has ended, with its exit status behind.
 const ENDED: &str = "\u{1}ended ";
+
+/// How long a reader waits for anything: a broker starts slowly on a busy machine.
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// How often a command that only looks is repeated while it shows something else.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
