@@ -59,9 +59,18 @@ fn main() -> ExitCode {
 
 fn test() -> Result {
     system::rabbitmq()?;
+    system::clients()?;
     system::kubectl();
     cargo(&["build", "--workspace", "--all-targets"])?;
-    cargo(&["test", "--workspace", "--no-fail-fast"])
+    let required = [
+        ("PUMASI_REQUIRE_RABBITMQ4", "1"),
+        ("PUMASI_REQUIRE_CLIENTS", "1"),
+    ];
+    process::run_with(
+        "cargo",
+        &["test", "--workspace", "--no-fail-fast"],
+        &required,
+    )
 }
 
 fn docs() -> Result {

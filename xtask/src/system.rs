@@ -1,4 +1,5 @@
-//! What the tests need of the system: RabbitMQ 3.10 and, in a folder of its own, 4.3; kubectl.
+//! What the tests need of the system: RabbitMQ 3.10 and, in a folder of its own, 4.3; clients of
+//! other libraries; kubectl.
 
 use crate::process::{Result, run_with, succeeds};
 use std::path::Path;
@@ -9,23 +10,64 @@ const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// A newer Debian with RabbitMQ 4.3 in it.
 const RABBITMQ_4: &str = "/var/cache/pumasi-testkit/rabbitmq-4";
 
+/// Clients of other libraries: a Python environment and a folder of node modules.
+const CLIENTS: &str = "/var/cache/pumasi-testkit/clients";
+const PIKA: &str = "pika==1.4.4";
+const AMQPLIB: &str = "amqplib@2.3.1";
+
+/// Installs a Debian package, or says that only root can.
+fn apt(package: &str) -> Result {
+    let quiet = [("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")];
+    if !succeeds("sh", &["-c", "test \"$(id -u)\" = 0"]) {
+        return Err(format!(
+            "{package} is not installed and only root can: apt-get install {package}"
+        ));
+    }
+    // An index that cannot be refreshed in part still finds the package.
+    let _ = run_with("apt-get", &["update", "-q"], &quiet);
+    run_with(
+        "apt-get",
+        &["install", "-q", "-y", "--no-install-recommends", package],
+        &quiet,
+    )
+}
+
+/// Sets up the plain AMQP clients that tasks are exchanged with: pika, amqplib and amqp-tools.
+pub(crate) fn clients() -> Result {
+    if !Path::new("/usr/bin/amqp-publish").exists() {
+        apt("amqp-tools")?;
+    }
+    if !Path::new("/usr/bin/node").exists() {
+        apt("nodejs")?;
+    }
+    let python = format!("{CLIENTS}/python");
+    let pika = "from importlib.metadata import version as v; print('pika==' + v('pika'))";
+    let has_pika = format!("test \"$({python}/bin/python3 -c \"{pika}\")\" = {PIKA}");
+    if !succeeds("sh", &["-c", &has_pika]) {
+        if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
+            apt("python3-venv")?;
+        }
+        run_with("python3", &["-m", "venv", "--clear", &python], &[])?;
+        let pip = format!("{python}/bin/pip");
+        run_with(&pip, &["install", "--quiet", PIKA], &[])?;
+    }
+    let js = format!("{CLIENTS}/js");
+    let has_amqplib = format!(
+        "grep -q '\"version\": \"{}\"' {js}/node_modules/amqplib/package.json",
+        AMQPLIB.trim_start_matches("amqplib@")
+    );
+    if !succeeds("sh", &["-c", &has_amqplib]) {
+        if !succeeds("npm", &["--version"]) {
+            apt("npm")?;
+        }
+        let arguments = ["install", "--silent", "--no-save", "--prefix", &js, AMQPLIB];
+        run_with("npm", &arguments, &[])?;
+    }
+    Ok(())
+}
+
 /// Installs what is missing, or says exactly what is.
 pub(crate) fn rabbitmq() -> Result {
-    let quiet = [("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")];
-    let apt = |package: &str| {
-        if !succeeds("sh", &["-c", "test \"$(id -u)\" = 0"]) {
-            return Err(format!(
-                "{package} is not installed and only root can: apt-get install {package}"
-            ));
-        }
-        // An index that cannot be refreshed in part still finds the package.
-        let _ = run_with("apt-get", &["update", "-q"], &quiet);
-        run_with(
-            "apt-get",
-            &["install", "-q", "-y", "--no-install-recommends", package],
-            &quiet,
-        )
-    };
     if !Path::new(RABBITMQ_SERVER).exists() {
         apt("rabbitmq-server")?;
     }

@@ -7,6 +7,7 @@ use pumasi_common::{
 };
 use std::{
     num::NonZeroU32,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -112,6 +113,7 @@ impl Request {
         task.expires_after = self.expires;
         task.timeout = self.timeout;
         task.attempts_max = self.attempts_max;
+        task.submitter = program();
         task.submitted_at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()
@@ -163,6 +165,17 @@ impl Request {
             task: self.into_task()?,
         })
     }
+}
+
+/// Who submits: the name of this program's file.
+fn program() -> Option<String> {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    let name = || {
+        let path = std::env::current_exe().ok()?;
+        let name = path.file_name()?.to_str()?.to_owned();
+        (name.len() <= 255).then_some(name)
+    };
+    NAME.get_or_init(name).clone()
 }
 
 fn check_content_type(text: &str) -> Result<(), SubmitError> {

@@ -22,6 +22,7 @@ mod gate;
 mod listing;
 mod manifests;
 mod pages;
+mod plain_amqp;
 mod process;
 mod progress;
 mod reference;
