@@ -45,14 +45,15 @@ pub fn exit_code(error: &dyn Diagnostic) -> ExitCode {
     ExitCode::from(error.code().exit_status())
 }
 
-/// The chain behind the error; a source that only repeats the text above it is left out.
+/// The chain behind the error; a source that only repeats the end of the text above it is left
+/// out.
 fn causes(error: &dyn Diagnostic) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut above = error.to_string();
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = next.filter(|_| causes.len() < CAUSES_MAX) {
         let text = cause.to_string();
-        if text != above {
+        if !above.ends_with(&text) {
             causes.push(text.clone());
         }
         above = text;
@@ -106,6 +107,28 @@ mod tests {
             "error[PU3002]: cannot declare queue `email`: it exists with other arguments\n  \
              cause: RabbitMQ closed the channel; 406 PRECONDITION_FAILED\n  \
              help:  compare with `pumasi topology plan`"
+        );
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot connect: {0}")]
+    struct Repeating(#[source] std::io::Error);
+
+    impl Diagnostic for Repeating {
+        fn code(&self) -> ErrorCode {
+            ErrorCode::BrokerUnreachable
+        }
+        fn retryability(&self) -> Retryability {
+            Retryability::Transient
+        }
+    }
+
+    #[test]
+    fn a_source_that_was_shown_already_is_not_shown_again() {
+        let refused = std::io::Error::other("connection refused");
+        assert_eq!(
+            render(&Repeating(refused)),
+            "error[PU2001]: cannot connect: connection refused"
         );
     }
 

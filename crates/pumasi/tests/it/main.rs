@@ -16,6 +16,7 @@ mod durability;
 mod errors;
 mod events;
 mod exec;
+mod explain;
 mod fairness;
 mod faults;
 mod gate;

@@ -1,6 +1,6 @@
 //! The tutorial, done by the page: what a reader types is typed, what the page shows must come.
 
-mod compare;
+pub(crate) mod compare;
 mod page;
 mod terminal;
 
