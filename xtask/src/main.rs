@@ -1,5 +1,6 @@
-//! `cargo xtask demo | test | docs | ci | image`: everything a person would otherwise script.
+//! `cargo xtask demo | test | docs | ci | image | bench`: everything a person would otherwise script.
 
+mod bench;
 mod demo;
 mod image;
 mod process;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long, default_value = "x86_64-unknown-linux-gnu")]
         target: String,
     },
+    /// Speed beside plain lapin loops and raw SQLite, as ratios of one run, in release
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Docs => docs(),
         Command::Ci => ci(),
         Command::Image { target } => image::build(&target),
+        Command::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

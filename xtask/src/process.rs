@@ -10,10 +10,34 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result {
     run_with("cargo", arguments, &[])
 }
 
+/// Cargo as a person starts it: without what cargo told this program about itself, from which
+/// build scripts would conclude that something changed and build the same things anew.
+pub(crate) fn cargo_command() -> Command {
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let told = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_CRATE_",
+            "CARGO_BIN_",
+        ];
+        let name = name.to_string_lossy();
+        if told.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
 /// Runs a program with extra environment and fails when it fails.
 pub(crate) fn run_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result {
     println!("$ {program} {}", arguments.join(" "));
-    let status = Command::new(program)
+    let mut command = if program == "cargo" {
+        cargo_command()
+    } else {
+        Command::new(program)
+    };
+    let status = command
         .args(arguments)
         .envs(environment.iter().copied())
         .status()

@@ -1,4 +1,4 @@
-//! Development only: conformance suite, private RabbitMQ nodes, fault proxy
+//! Development only: conformance suite, private RabbitMQ nodes, fault proxy, measurements
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
     reason = "test support fails by panicking"
 )]
 
+pub mod bench;
 pub mod collector;
 pub mod conformance;
 pub mod http;
