@@ -22,6 +22,7 @@ mod faults;
 mod gate;
 mod listing;
 mod manifests;
+mod million;
 mod pages;
 mod plain_amqp;
 mod process;
