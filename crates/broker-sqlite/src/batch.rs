@@ -50,6 +50,14 @@ impl<'c> Batch<'c> {
         self.clock
     }
 
+    /// A first number such that it and all up to `span` above it were never given and never will
+    /// be again.
+    pub(crate) fn ticks(&mut self, span: i64) -> i64 {
+        let first = self.clock + 1;
+        self.clock += 1 + span;
+        first
+    }
+
     /// Notes that a queue holds more (or fewer) tasks and bytes.
     pub(crate) fn grow(&mut self, queue: i64, tasks: i64, bytes: i64) {
         let growth = self.grown.entry(queue).or_default();

@@ -14,7 +14,7 @@ const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// The columns that [`delivered`] and [`task_of`] read, in their order.
 pub(crate) const COLUMNS: &str = "seq, delivery, delivery_count, redelivered, id, kind, \
      content_type, priority, submitted_at, expires_ms, submitter, reply_to, correlation_id, \
-     headers, payload";
+     headers, payload, queue_id";
 
 /// A handed-over task as it was read.
 pub(crate) struct Delivered {
@@ -22,6 +22,7 @@ pub(crate) struct Delivered {
     pub(crate) delivery: i64,
     pub(crate) delivery_count: u32,
     pub(crate) redelivered: bool,
+    pub(crate) queue: i64,
     pub(crate) task: Task,
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
         delivery: row.get(1)?,
         delivery_count: row.get(2)?,
         redelivered: row.get(3)?,
+        queue: row.get(15)?,
         task: task_of(row)?,
     })
 }

@@ -3,7 +3,7 @@
 //! Runs inside every write transaction that may have made a task ready or a consumer free, so
 //! that submit and dispatch, or settle and next dispatch, are one commit.
 
-use crate::batch::Batch;
+use crate::{batch::Batch, convert::signed};
 use rusqlite::params;
 use std::collections::VecDeque;
 
@@ -31,6 +31,9 @@ pub(crate) fn assign(batch: &mut Batch<'_>, queue: i64) -> rusqlite::Result<()> 
     if ready.is_empty() {
         return Ok(());
     }
+    if let [only] = idle.make_contiguous() {
+        return hand_all_over(batch, queue, only, &ready);
+    }
     let mut hand_over =
         sql.prepare_cached("UPDATE tasks SET consumer = ?2, delivery = ?3 WHERE seq = ?1")?;
     let mut served: Vec<Idle> = Vec::new();
@@ -54,6 +57,39 @@ pub(crate) fn assign(batch: &mut Batch<'_>, queue: i64) -> rusqlite::Result<()> 
     for consumer in served {
         note.execute(params![consumer.id, consumer.free, consumer.ticket])?;
     }
+    Ok(())
+}
+
+/// Hands all of `ready` to one consumer, with one statement.
+fn hand_all_over(
+    batch: &mut Batch<'_>,
+    queue: i64,
+    consumer: &Idle,
+    ready: &[i64],
+) -> rusqlite::Result<()> {
+    let (Some(first), Some(last)) = (ready.first(), ready.last()) else {
+        return Ok(());
+    };
+    // Each delivery's number is as far from the first as its task is from the first task: they
+    // rise in the tasks' order, and the clock moves past them all.
+    let span = last - first;
+    let delivery = batch.ticks(span);
+    let handed = batch
+        .sql
+        .prepare_cached(
+            "UPDATE tasks SET consumer = ?1, delivery = ?2 + seq \
+             WHERE queue_id = ?3 AND consumer = 0 AND seq <= ?4",
+        )?
+        .execute([consumer.id, delivery - first, queue, *last])?;
+    batch.assigned(consumer.id, &consumer.instance);
+    batch
+        .sql
+        .prepare_cached("UPDATE consumers SET free = ?2, ticket = ?3 WHERE id = ?1")?
+        .execute(params![
+            consumer.id,
+            consumer.free - signed(handed),
+            delivery + span
+        ])?;
     Ok(())
 }
 

@@ -193,6 +193,7 @@ impl Intake {
             delivery,
             delivery_count,
             redelivered,
+            queue,
             task,
         } = delivered;
         self.last = delivery;
@@ -204,6 +205,8 @@ impl Intake {
         let place = Place {
             seq,
             consumer: self.row,
+            queue,
+            bytes: signed(task.payload.len()),
         };
         self.held.add(token, place);
         let settler = Arc::clone(&self.held);

@@ -27,11 +27,13 @@ pub(crate) struct Settle {
     end: End,
 }
 
-/// Where a held task is.
+/// Where a held task is, and what its queue loses with it. None of it changes while it is held.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) seq: i64,
     pub(crate) consumer: i64,
+    pub(crate) queue: i64,
+    pub(crate) bytes: i64,
 }
 
 enum End {
@@ -129,23 +131,23 @@ fn dead_headers(mut task: Task, queue: &QueueName, letter: &DeadLetter) -> Optio
 /// Does what a settlement says; says whether the delivery was still current.
 pub(crate) fn apply(batch: &mut Batch<'_>, settle: &Settle) -> rusqlite::Result<bool> {
     let Settle {
-        place: Place { seq, consumer },
+        place,
         delivery,
         end,
     } = settle;
+    let Place { seq, consumer, .. } = place;
     let queue: Option<i64> = match end {
         End::Ack => {
-            let gone: Option<(i64, i64)> = batch
+            // RETURNING would fill a table for each task, to say what the place knows.
+            let gone = batch
                 .sql
-                .prepare_cached(
-                    "DELETE FROM tasks WHERE seq = ?1 AND delivery = ?2 RETURNING queue_id, bytes",
-                )?
-                .query_row([seq, delivery], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            if let Some((queue, bytes)) = gone {
-                batch.grow(queue, -1, -bytes);
+                .prepare_cached("DELETE FROM tasks WHERE seq = ?1 AND delivery = ?2")?
+                .execute([seq, delivery])?
+                > 0;
+            if gone {
+                batch.grow(place.queue, -1, -place.bytes);
             }
-            gone.map(|(queue, _)| queue)
+            gone.then_some(place.queue)
         }
         End::Release => batch
             .sql
@@ -253,8 +255,8 @@ fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::
     );
     for seq in spent {
         let (found, queue, worker) = sql.prepare_cached(&read)?.query_row([seq], |row| {
-            let queue: String = row.get(15)?;
-            let worker: String = row.get(16)?;
+            let queue: String = row.get(16)?;
+            let worker: String = row.get(17)?;
             Ok((convert::delivered(row)?, queue, worker))
         })?;
         let letter = DeadLetter::new(
