@@ -29,7 +29,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 
 /// The largest frame we take; RabbitMQ's own default.
 const FRAME_BYTES_MAX: u32 = 131_072;
@@ -37,6 +40,8 @@ const FRAME_BYTES_MAX: u32 = 131_072;
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Longest wait between two tries.
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// Shortest time between two log lines about the same failure.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// One connection of a role, `publish` or `consume`.
 #[derive(Debug)]
@@ -305,6 +310,25 @@ async fn read(path: &std::path::Path, what: &str) -> Result<String, String> {
     tokio::fs::read_to_string(path)
         .await
         .map_err(|error| format!("the {what} {} cannot be read: {error}", path.display()))
+}
+
+/// Counts the failures of something that is tried for ever, and says when to tell of them.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    pub(crate) count: u32,
+    told: Option<Instant>,
+}
+
+impl Failures {
+    /// Counts one more; whether it is to be told: the first one, then one per 10 s.
+    pub(crate) fn is_to_be_told(&mut self) -> bool {
+        self.count = self.count.saturating_add(1);
+        let due = self.told.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        if due {
+            self.told = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// Waits between tries: doubling from 200 ms to 5 s, each shortened by up to half at random.

@@ -1,7 +1,7 @@
 //! A task comes in: one channel per consumer, made anew whenever it ends.
 
 use crate::{
-    connection::{Backoff, Link},
+    connection::{Backoff, Failures, Link},
     convert,
     error::{self, ACCESS_REFUSED, NOT_FOUND},
     publish::Publisher,
@@ -27,10 +27,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
-
-/// How often the log repeats that a consumer cannot start again.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+use tokio::time::timeout;
 
 /// How many consumers there are, for the broker's health.
 #[derive(Debug, Default)]
@@ -127,13 +124,12 @@ impl RabbitMqConsumer {
         async move {
             let limit = source.settings.connect_timeout.saturating_mul(2);
             let mut backoff = Backoff::default();
-            let mut failures = 0_u32;
-            let mut logged: Option<Instant> = None;
+            let mut failures = Failures::default();
             loop {
                 backoff.wait().await;
                 let problem = match timeout(limit, open(&source, &options, &queue)).await {
                     Ok(Ok(generation)) => {
-                        tracing::info!(%queue, failures, "consumer is back");
+                        tracing::info!(%queue, failures = failures.count, "consumer is back");
                         return generation;
                     }
                     Ok(Err(error @ ConsumeError::QueueMissing { .. })) => {
@@ -142,9 +138,8 @@ impl RabbitMqConsumer {
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "the broker did not answer in time".to_owned(),
                 };
-                failures += 1;
-                if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-                    logged = Some(Instant::now());
+                if failures.is_to_be_told() {
+                    let failures = failures.count;
                     tracing::warn!(%queue, failures, problem, "consumer cannot start again yet");
                 }
             }

@@ -24,7 +24,7 @@
 mod session;
 
 use crate::{
-    connection::{Backoff, Link},
+    connection::{Backoff, Failures, Link},
     convert::{properties, short},
 };
 use lapin::{BasicProperties, types::ShortString};
@@ -253,15 +253,17 @@ impl Actor {
     /// Serves one channel after another for ever.
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut failures = Failures::default();
         let mut after_loss = false;
         loop {
-            match timeout(self.timeout, self.open()).await {
+            let problem = match timeout(self.timeout, self.open()).await {
                 Ok(Ok(channel)) => {
                     let mut session =
                         Session::new(channel.clone(), std::mem::replace(&mut after_loss, true));
                     let end = session.serve(&mut self).await;
                     if session.confirmed() {
                         backoff = Backoff::default();
+                        failures = Failures::default();
                     }
                     self.conclude(end, session.into_unconfirmed());
                     // What is left of the channel is of no use; its peer may not answer.
@@ -273,11 +275,16 @@ impl Actor {
                     if self.inbox.is_closed() && self.inbox.is_empty() && self.retry.is_empty() {
                         return;
                     }
+                    None
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "cannot open the publishing channel");
-                }
-                Err(_) => tracing::debug!("opening the publishing channel took too long"),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the broker did not answer in time".to_owned()),
+            };
+            if let Some(problem) = problem
+                && failures.is_to_be_told()
+            {
+                let (failures, waiting) = (failures.count, self.retry.len() + self.inbox.len());
+                tracing::warn!(failures, waiting, problem, "cannot publish yet");
             }
             backoff.wait().await;
             self.retry.retain(|job| !job.reply.is_closed());

@@ -5,7 +5,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -44,6 +47,7 @@ pub struct Proxy {
     target: SocketAddr,
     orders: watch::Sender<Order>,
     listener: Mutex<Option<JoinHandle<()>>>,
+    taken: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -65,6 +69,7 @@ impl Proxy {
             target: (Ipv4Addr::LOCALHOST, port).into(),
             orders: watch::Sender::new(Order::Forward),
             listener: Mutex::new(None),
+            taken: Arc::default(),
         };
         proxy.listen();
         proxy
@@ -74,6 +79,12 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How many connections it has taken since its start.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Cuts every open connection. New ones are taken and forwarded.
@@ -121,11 +132,13 @@ impl Proxy {
         let port = self.port;
         let (bound, is_bound) = std::sync::mpsc::channel();
         let (target, orders) = (self.target, self.orders.subscribe());
+        let taken = Arc::clone(&self.taken);
         let listener = runtime.spawn(async move {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
             let listener = listener.expect("the proxy's port is free");
             let _ = bound.send(());
             while let Ok((client, _)) = listener.accept().await {
+                taken.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(carry(client, target, orders.clone()));
             }
         });
@@ -228,6 +241,7 @@ mod tests {
         let proxy = echo();
         let mut first = connect(&proxy);
         talk(&mut first);
+        assert_eq!(proxy.taken(), 1);
         proxy.cut(Cut::Finish);
         assert_eq!(first.read(&mut [0]).unwrap(), 0);
         let mut second = connect(&proxy);

@@ -20,6 +20,7 @@ mod explain;
 mod fairness;
 mod faults;
 mod gate;
+mod interrupted;
 mod listing;
 mod manifests;
 mod million;
