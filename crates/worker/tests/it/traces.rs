@@ -90,11 +90,17 @@ fn a_collector_that_is_away_costs_one_warning_and_nothing_else() {
     let place = Place::embedded();
     place.let_go();
     let nobody = format!("http://127.0.0.1:{}", free_port());
-    let settings = [("PUMASI__TELEMETRY__OTLP_ENDPOINT", &*nobody)];
+    let settings = [
+        ("PUMASI__TELEMETRY__OTLP_ENDPOINT", &*nobody),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
     let mut worker = Service::start(&mut place.waiting(&settings));
     let _ = probes(&worker);
     place.submit(20);
     place.wait_started(20);
+    let _ = worker.line_with("traces cannot be exported");
+    place.submit(1);
+    place.wait_started(21);
     worker.terminate();
     assert_eq!(worker.wait(), Some(0));
     until("the last line", || {
