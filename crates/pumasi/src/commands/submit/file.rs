@@ -13,6 +13,7 @@ use pumasi_producer::{
     jsonl::{self, LINE_BYTES_MAX, LineError},
 };
 use std::{
+    cell::RefCell,
     fs::File,
     io::{BufRead, BufReader, IsTerminal, Read},
     num::NonZeroUsize,
@@ -82,19 +83,17 @@ pub(super) async fn submit(
     let bar = progress(source.size);
     let begun = Instant::now();
     let mut lines = spawn_reader(source.bytes, arguments);
-    let mut tally = Tally::default();
-    let (bad, mut bad_lines) = mpsc::unbounded_channel();
+    // Told where it happens: lines that are no tasks never reach the outcomes.
+    let tally = RefCell::new(Tally::default());
     let stop = arguments.on_error == OnError::Stop;
     let tasks = stream::poll_fn(|cx| lines.poll_recv(cx))
         .take_while(|item| {
-            let go_on = !(stop && item.is_err());
             if let Err(error) = item {
-                let _ = bad.send(error.clone());
+                tally.borrow_mut().refuse_line(error, &bar);
             }
-            std::future::ready(go_on)
+            std::future::ready(!(stop && item.is_err()))
         })
         .filter_map(|item| {
-            let bar = &bar;
             std::future::ready(item.ok().map(|(publication, bytes)| {
                 bar.inc(bytes);
                 publication
@@ -103,15 +102,10 @@ pub(super) async fn submit(
     let window = NonZeroUsize::new(window).unwrap_or(NonZeroUsize::MIN);
     let mut outcomes = pin!(client.submit_many(tasks, window));
     while let Some(outcome) = outcomes.next().await {
-        tally.count(&outcome, json, &bar);
-        while let Ok(error) = bad_lines.try_recv() {
-            tally.refuse_line(&error, &bar);
-        }
-    }
-    while let Ok(error) = bad_lines.try_recv() {
-        tally.refuse_line(&error, &bar);
+        tally.borrow_mut().count(&outcome, json, &bar);
     }
     bar.finish_and_clear();
+    let tally = tally.borrow();
     tally.tell(begun);
     ExitCode::from(tally.status)
 }
