@@ -78,8 +78,16 @@ fn test() -> Result {
 }
 
 fn docs() -> Result {
-    let arguments = ["test", "--package", "pumasi", "--test", "it", "reference"];
-    process::run_with("cargo", &arguments, &[("PUMASI_BLESS", "1")])
+    let bless = [("PUMASI_BLESS", "1")];
+    for (package, pages) in [
+        ("pumasi", "reference"),
+        ("pumasi-worker", "help"),
+        ("pumasi-producer", "help"),
+    ] {
+        let arguments = ["test", "--package", package, "--test", "it", pages];
+        process::run_with("cargo", &arguments, &bless)?;
+    }
+    Ok(())
 }
 
 fn ci() -> Result {

@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// How logs are written to standard error: text or json
     #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
     pub(crate) log_format: Option<String>,
-    /// Print results as JSON, one object per line
+    /// Print results, notes and errors as JSON, one object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -93,40 +93,42 @@ pub(crate) struct Submit {
         conflicts_with = "file"
     )]
     pub(crate) words: Vec<String>,
-    /// A file of tasks, one JSON object per line: {"payload": …, "kind": "…", "id": "…"}; - for standard input
+    /// A file of tasks, `-` for standard input. One JSON object per line: {"payload": any JSON} or
+    /// {"text": "…"}, and as needed kind, id, queue, headers, priority, expires, timeout, attempts.
+    /// The flags of these names count for lines that do not say it themselves
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What to do with a malformed line of the file
-    #[arg(long, value_enum, default_value_t = OnError::Stop, conflicts_with = "words")]
+    #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnError::Stop, conflicts_with = "words")]
     pub(crate) on_error: OnError,
     /// The queue
     #[arg(short, long, default_value = DEFAULT_QUEUE)]
     pub(crate) queue: QueueName,
-    /// The kind; selects the handler
+    /// The kind: selects the handler (default: none, for the worker's default handler)
     #[arg(short, long)]
     pub(crate) kind: Option<TaskKind>,
-    /// The id; makes the submit safe to repeat (default: a new UUIDv7)
+    /// The id, 1 to 128 bytes without spaces: makes the submit safe to repeat (default: a new UUIDv7)
     #[arg(long, conflicts_with = "file")]
     pub(crate) id: Option<TaskId>,
-    /// Do not start it any more after this time, like 1h
+    /// Do not start it any more after this time, like 1h; at most 49 days
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) expires: Option<Duration>,
-    /// Longest run of one attempt, like 30s
+    /// Longest run of one attempt, like 30s; the worker's own limit counts where it is shorter
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// Priority, 0 to 255
     #[arg(long)]
     pub(crate) priority: Option<u8>,
-    /// Most attempts
+    /// Most attempts before it is a dead letter, 1 to 1000000
     #[arg(long)]
     pub(crate) attempts: Option<NonZeroU32>,
-    /// A header; may be repeated
+    /// A header of your own, may be repeated; names in `pumasi-` and `x-` are reserved
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
-    /// The media type of the payload
+    /// The media type of the payload (default: text/plain)
     #[arg(long, value_name = "TYPE", conflicts_with = "file")]
     pub(crate) content_type: Option<String>,
-    /// Do not declare the queue first
+    /// Do not declare the queue first: for users without configure permission
     #[arg(long)]
     pub(crate) no_declare: bool,
 }
@@ -152,25 +154,26 @@ pub(crate) struct Worker {
     /// A queue to consume; may be repeated (default: those of the configuration, else `tasks`)
     #[arg(short, long = "queue", value_name = "QUEUE")]
     pub(crate) queues: Vec<QueueName>,
-    /// Most handlers running at once
+    /// Most handlers running at once (default: 4)
     #[arg(short, long)]
     pub(crate) concurrency: Option<NonZeroU16>,
-    /// Most unsettled deliveries held: auto, or a number
+    /// Most unsettled deliveries held for each queue: a number, or auto, as many as handlers (default: auto)
     #[arg(long)]
     pub(crate) prefetch: Option<Prefetch>,
-    /// When the broker may forget a task: after-work (nothing is lost) or on-receipt
+    /// When the broker may forget a task: after-work (nothing is lost) or on-receipt (a crash loses
+    /// what was running) (default: after-work)
     #[arg(long, value_parser = ack_mode)]
     pub(crate) ack: Option<AckMode>,
-    /// How long running handlers may go on after SIGTERM
+    /// How long running handlers may go on after SIGTERM (default: 25s)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// The worker's name
+    /// The worker's name in logs, dead letters and at the broker (default: host and process id)
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// The program that handles every task, whatever its kind, with its arguments; takes the rest of the line
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub(crate) exec: Vec<String>,
-    /// Do not declare the queues first
+    /// Do not declare the queues first: for users without configure permission
     #[arg(long)]
     pub(crate) no_declare: bool,
 }
@@ -204,7 +207,7 @@ pub(crate) struct Publish {
 pub(crate) enum Queue {
     /// All queues the broker tells about; RabbitMQ only about those of the configuration
     List,
-    /// One queue
+    /// One queue: tasks ready and in flight, consumers
     Show {
         /// The queue
         name: QueueName,
@@ -213,7 +216,8 @@ pub(crate) enum Queue {
     Declare {
         /// The queue
         name: QueueName,
-        /// How it keeps tasks: quorum, classic or transient
+        /// How it keeps tasks: quorum (replicated, on disk before it is confirmed), classic (one
+        /// node), transient (gone with the broker; RabbitMQ up to 4.2)
         #[arg(long, default_value_t = QueueKind::Quorum, value_parser = queue_kind)]
         kind: QueueKind,
         /// Most tasks it holds; further ones are refused

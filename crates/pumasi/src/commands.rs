@@ -22,12 +22,7 @@ use pumasi_service::{
     process,
     telemetry::{self, Telemetry},
 };
-use serde::Serialize;
-use std::{
-    io::{Read, Write},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io::Read, process::ExitCode, sync::Arc};
 
 /// What a command works with.
 struct Session {
@@ -92,24 +87,6 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "pumasi", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-    }
-}
-
-/// Writes a line of data to standard output. A closed pipe ends the output, not the command.
-fn print(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// Writes a line for a person to standard error.
-fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Writes one JSON object as a line.
-fn print_json(value: &impl Serialize) {
-    match serde_json::to_string(value) {
-        Ok(line) => print(line),
-        Err(error) => note(format_args!("cannot write the result as JSON: {error}")),
     }
 }
 

@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod failure;
+mod say;
 mod settings;
 
 use pumasi_service::process;
@@ -18,19 +19,22 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if cli.global.json {
+        say::speak_json();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            return failure::internal("cannot start the runtime", error).report();
+            return say::report(&failure::internal("cannot start the runtime", error));
         }
     };
     runtime.block_on(async {
         match commands::run(cli).await {
             Ok(code) => code,
-            Err(failure) => failure.report(),
+            Err(failure) => say::report(&failure),
         }
     })
 }

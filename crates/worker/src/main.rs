@@ -13,13 +13,16 @@ use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 /// Consumes queues and runs handlers, until SIGTERM.
+///
+/// Settings come from the file, then from the environment (`PUMASI__BROKER__URL`, `__` between
+/// levels), then from these flags; the later one wins.
 #[derive(clap::Parser)]
-#[command(name = "pumasi-worker", version)]
+#[command(name = "pumasi-worker", version, max_term_width = 100)]
 struct Cli {
-    /// Configuration file
+    /// Configuration file (default: pumasi.toml, else /etc/pumasi/pumasi.toml, where they exist)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Broker URL; there is no default
+    /// Broker URL: amqp://user@host:5672/vhost, amqps://…, or sqlite:PATH. There is no default
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
 }

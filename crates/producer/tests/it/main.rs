@@ -11,6 +11,7 @@
 )]
 
 mod gateway;
+mod help;
 mod life;
 mod limits;
 mod outage;

@@ -1,9 +1,9 @@
 //! `pumasi config check|show`.
 
-use super::{print, print_json};
 use crate::{
     cli::{ConfigCommand, Global},
     failure::Failure,
+    say::{print, print_json},
     settings::Settings,
 };
 use std::process::ExitCode;
@@ -11,10 +11,8 @@ use std::process::ExitCode;
 pub(super) fn run(global: &Global, command: ConfigCommand) -> Result<ExitCode, Failure> {
     let loaded = Settings::load(global)?;
     match command {
-        ConfigCommand::Check => {
-            loaded.value.topology().declarations()?;
-            print("the configuration can be used");
-        }
+        ConfigCommand::Check if global.json => print_json(&serde_json::json!({ "usable": true })),
+        ConfigCommand::Check => print("the configuration can be used"),
         ConfigCommand::Show if global.json => loaded.origins.iter().for_each(print_json),
         ConfigCommand::Show => {
             for entry in &loaded.origins {

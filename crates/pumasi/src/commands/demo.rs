@@ -5,10 +5,10 @@
 
 mod worker;
 
-use super::{note, print};
 use crate::{
     cli::{Demo, Global},
     failure::{self, Failure},
+    say::{note, print, print_json},
 };
 use pumasi_common::TaskId;
 use std::{
@@ -63,7 +63,7 @@ fn tell_story(global: &Global, arguments: &Demo) -> Result<ExitCode, Failure> {
     let ledger = story.work(&accepted).map_err(io)?;
     // A leftover folder in the temporary files is no reason to fail.
     let _ = std::fs::remove_dir_all(&folder);
-    Ok(ledger.tell(&accepted))
+    Ok(ledger.tell(&accepted, global.json))
 }
 
 struct Story {
@@ -107,7 +107,10 @@ impl Story {
         command
             .args(["submit", "--queue", QUEUE, "--file"])
             .arg(&path);
-        let output = command.stderr(Stdio::inherit()).output()?;
+        let output = command.output()?;
+        String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .for_each(note);
         Ok(String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter_map(|line| TaskId::new(line).ok())
@@ -191,12 +194,52 @@ fn follow(events: &Receiver<Event>, workers: &mut [Child], accepted: &HashSet<Ta
 }
 
 impl Ledger {
-    fn tell(&self, accepted: &HashSet<TaskId>) -> ExitCode {
+    fn tell(&self, accepted: &HashSet<TaskId>, json: bool) -> ExitCode {
+        let submitted = accepted.len();
+        let is_done = |id: &&TaskId| self.done_by.contains_key(*id);
+        let done = accepted.iter().filter(is_done).count();
+        let lost = submitted - done;
+        let mut workers: Vec<usize> = self.started.keys().copied().collect();
+        workers.sort_unstable();
+        if json {
+            let workers: Vec<_> = workers.into_iter().map(|it| self.as_json(it)).collect();
+            print_json(&serde_json::json!({
+                "submitted": submitted,
+                "done": done,
+                "lost": lost,
+                "workers": workers,
+            }));
+        } else {
+            print(self.table(&workers));
+            print(format_args!(
+                "submitted {submitted}, done {done}, lost {lost}"
+            ));
+        }
+        let told = self.victim.is_some() && lost == 0 && !accepted.is_empty();
+        if told {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    fn count(counts: &HashMap<usize, u32>, worker: usize) -> u32 {
+        counts.get(&worker).copied().unwrap_or_default()
+    }
+
+    fn as_json(&self, worker: usize) -> serde_json::Value {
+        serde_json::json!({
+            "worker": worker + 1,
+            "started": Self::count(&self.started, worker),
+            "done": Self::count(&self.done, worker),
+            "killed": self.victim.as_ref().is_some_and(|(victim, _)| *victim == worker),
+        })
+    }
+
+    fn table(&self, workers: &[usize]) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_header(["WORKER", "STARTED", "DONE", ""]);
-        let mut workers: Vec<&usize> = self.started.keys().collect();
-        workers.sort();
         for worker in workers {
             let story = match &self.victim {
                 Some((victim, id)) if victim == worker => {
@@ -209,34 +252,11 @@ impl Ledger {
             };
             table.add_row([
                 (worker + 1).to_string(),
-                self.started
-                    .get(worker)
-                    .copied()
-                    .unwrap_or_default()
-                    .to_string(),
-                self.done
-                    .get(worker)
-                    .copied()
-                    .unwrap_or_default()
-                    .to_string(),
+                Self::count(&self.started, *worker).to_string(),
+                Self::count(&self.done, *worker).to_string(),
                 story,
             ]);
         }
-        print(table);
-        let done = accepted
-            .iter()
-            .filter(|id| self.done_by.contains_key(*id))
-            .count();
-        let lost = accepted.len() - done;
-        print(format_args!(
-            "submitted {}, done {done}, lost {lost}",
-            accepted.len()
-        ));
-        let told = self.victim.is_some() && lost == 0 && !accepted.is_empty();
-        if told {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        table
     }
 }

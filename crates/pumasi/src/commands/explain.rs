@@ -1,7 +1,9 @@
 //! `pumasi explain`: the page of an error code.
 
-use super::{print, print_json};
-use crate::failure::{self, Failure};
+use crate::{
+    failure::{self, Failure},
+    say::{print, print_json},
+};
 use std::process::ExitCode;
 
 macro_rules! pages {

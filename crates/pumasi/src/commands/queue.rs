@@ -1,9 +1,10 @@
 //! `pumasi queue list|show|declare|purge`.
 
-use super::{Session, note, print, print_json};
+use super::Session;
 use crate::{
     cli::{Global, Queue},
     failure::{self, Failure},
+    say::{note, print, print_json},
 };
 use pumasi_common::{QueueName, QueueSpec, Topology, broker::QueueStatus};
 use std::process::ExitCode;

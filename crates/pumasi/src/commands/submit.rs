@@ -2,10 +2,11 @@
 
 mod file;
 
-use super::{Session, note, payload, print, print_json};
+use super::{Session, payload};
 use crate::{
     cli::{Global, Submit},
     failure::Failure,
+    say::{self, note, print, print_json},
     settings::Settings,
 };
 use pumasi_broker::trace;
@@ -117,16 +118,13 @@ fn tell(outcome: &PublishOutcome, json: bool) -> Option<ErrorCode> {
 
 /// Prints the outcome of a single submit, with the whole error text where it was not accepted.
 pub(super) fn tell_one(outcome: PublishOutcome, json: bool) -> ExitCode {
-    let code = tell(&outcome, json);
+    tell(&outcome, json);
     match outcome {
         PublishOutcome::Accepted(_) => ExitCode::SUCCESS,
-        PublishOutcome::Refused(_, refusal) if !json => Failure::from(refusal).report(),
-        PublishOutcome::Unknown(id, uncertainty) if !json => {
+        PublishOutcome::Refused(_, refusal) => say::report(&refusal.into()),
+        PublishOutcome::Unknown(id, uncertainty) => {
             note(format_args!("outcome unknown for {id}"));
-            Failure::from(uncertainty).report()
-        }
-        PublishOutcome::Refused(..) | PublishOutcome::Unknown(..) => {
-            ExitCode::from(code.map_or(70, ErrorCode::exit_status))
+            say::report(&uncertainty.into())
         }
     }
 }

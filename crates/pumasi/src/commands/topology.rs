@@ -1,9 +1,10 @@
 //! `pumasi topology plan|apply`.
 
-use super::{Session, note, print, print_json};
+use super::Session;
 use crate::{
     cli::{Global, TopologyCommand},
     failure::Failure,
+    say::{note, print, print_json},
 };
 use pumasi_common::topology::Plan;
 use std::process::ExitCode;

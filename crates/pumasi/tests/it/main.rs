@@ -21,6 +21,7 @@ mod fairness;
 mod faults;
 mod gate;
 mod interrupted;
+mod json;
 mod listing;
 mod manifests;
 mod million;

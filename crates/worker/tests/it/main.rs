@@ -13,6 +13,7 @@
 mod bench;
 mod concurrency;
 mod draining;
+mod help;
 mod life;
 mod logs;
 mod outcomes;

@@ -1,9 +1,10 @@
 //! Tasks from a file: read ahead a little, published in a window, told as they are confirmed.
 
-use super::{Session, note, tell};
+use super::{Session, tell};
 use crate::{
     cli::{OnError, Submit},
     failure::{self, Failure},
+    say::{complain, note, note_json},
 };
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -106,7 +107,7 @@ pub(super) async fn submit(
     }
     bar.finish_and_clear();
     let tally = tally.borrow();
-    tally.tell(begun);
+    tally.tell(begun, json);
     ExitCode::from(tally.status)
 }
 
@@ -131,7 +132,8 @@ impl Tally {
         self.status = self
             .status
             .max(code.map_or(70, pumasi_common::ErrorCode::exit_status));
-        if self.refused + self.unknown <= REFUSALS_SHOWN {
+        // With --json the outcome's own line has said it.
+        if !json && self.refused + self.unknown <= REFUSALS_SHOWN {
             bar.suspend(|| note(format_args!("not accepted: {}: {problem}", outcome.id())));
         }
     }
@@ -140,11 +142,11 @@ impl Tally {
         self.malformed += 1;
         self.status = self.status.max(65);
         if self.malformed <= REFUSALS_SHOWN {
-            bar.suspend(|| note(format_args!("{error}")));
+            bar.suspend(|| complain(error));
         }
     }
 
-    fn tell(&self, begun: Instant) {
+    fn tell(&self, begun: Instant, json: bool) {
         let seconds = begun.elapsed().as_secs_f64().max(0.001);
         let Self {
             accepted,
@@ -153,6 +155,15 @@ impl Tally {
             malformed,
             ..
         } = self;
+        if json {
+            return note_json(&serde_json::json!({
+                "accepted": accepted,
+                "refused": refused,
+                "unknown": unknown,
+                "malformed": malformed,
+                "seconds": seconds,
+            }));
+        }
         #[expect(clippy::cast_precision_loss, reason = "a rate for a person's eyes")]
         let rate = *accepted as f64 / seconds;
         note(format_args!(
