@@ -9,6 +9,7 @@
 )]
 
 mod contract;
+mod fairness;
 mod full;
 mod processes;
 mod refused;
