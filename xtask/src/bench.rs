@@ -30,13 +30,16 @@ pub(crate) struct Options {
     /// Rounds; each measures both sides once
     #[arg(long, default_value_t = 7)]
     pub(crate) rounds: usize,
-    /// Measure only where the broker's name contains this: `3.10`, `embedded`
+    /// Measure only what is named so, or in part: `3.10`, `embedded`, `4.3: publish`
     #[arg(long)]
     pub(crate) only: Option<String>,
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The name of the broker in a file.
+const EMBEDDED: &str = "embedded";
 
 /// Where the tasks go.
 enum Place {
@@ -54,16 +57,12 @@ struct Comparison {
 /// Measures everything and prints it.
 pub(crate) fn run(options: &Options) -> Result {
     let programs = Programs::build()?;
-    let wanted = |name: &str| {
-        let only = options.only.as_ref();
-        only.is_none_or(|only| name.contains(only.as_str()))
-    };
     let mut rows = Vec::new();
     for (version, name) in [
         (Version::V3_10, "RabbitMQ 3.10"),
         (Version::V4_3, "RabbitMQ 4.3"),
     ] {
-        if !wanted(name) {
+        if comparisons(name, options).is_empty() {
             continue;
         }
         if let Err(missing) = version.available() {
@@ -74,28 +73,36 @@ pub(crate) fn run(options: &Options) -> Result {
         let node = Place::RabbitMq(Box::new(RabbitMq::start(version)));
         rows.extend(measure(&programs, &node, name, options)?);
     }
-    if wanted("embedded") {
-        rows.extend(measure(&programs, &Place::Embedded, "embedded", options)?);
-    }
+    rows.extend(measure(&programs, &Place::Embedded, EMBEDDED, options)?);
     report::print(&rows, options);
     Ok(())
 }
 
-fn comparisons(place: &Place) -> Vec<Comparison> {
-    let (plain, publish, consume) = match place {
-        Place::RabbitMq(_) => ("lapin, a plain loop", 0.8, 1.5),
-        Place::Embedded => ("SQLite, group commit", 0.5, 0.5),
+/// What is measured on a broker, as far as it is wanted.
+fn comparisons(broker: &str, options: &Options) -> Vec<Comparison> {
+    let (plain, publish, consume) = if broker == EMBEDDED {
+        ("SQLite, group commit", 0.5, 0.5)
+    } else {
+        ("lapin, a plain loop", 0.8, 1.5)
     };
-    let line = |work, target| Comparison {
+    let wanted = |work: &Work| {
+        let name = format!("{broker}: {work}");
+        let only = options.only.as_ref();
+        only.is_none_or(|only| name.contains(only.as_str()))
+    };
+    [
+        (Work::Publish, Some(publish)),
+        (Work::Consume, Some(consume)),
+        (Work::Worker, None),
+    ]
+    .into_iter()
+    .filter(|(work, _)| wanted(work))
+    .map(|(work, target)| Comparison {
         work,
         against: plain,
         target,
-    };
-    vec![
-        line(Work::Publish, Some(publish)),
-        line(Work::Consume, Some(consume)),
-        line(Work::Worker, None),
-    ]
+    })
+    .collect()
 }
 
 fn measure(
@@ -105,7 +112,7 @@ fn measure(
     options: &Options,
 ) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for comparison in comparisons(place) {
+    for comparison in comparisons(broker, options) {
         let Comparison {
             work,
             against,
