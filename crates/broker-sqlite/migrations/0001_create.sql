@@ -60,6 +60,8 @@ CREATE TABLE tasks (
     priority       INTEGER,
     submitted_at   INTEGER,
     expires_ms     INTEGER,
+    -- Milliseconds since 1970; counted from when it was stored.
+    expires_at     INTEGER,
     submitter      TEXT,
     reply_to       TEXT,
     correlation_id TEXT,

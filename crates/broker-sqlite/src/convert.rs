@@ -6,7 +6,7 @@ use pumasi_common::{
     wire,
 };
 use rusqlite::Row;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest headers, encoded.
 const HEADERS_BYTES_MAX: usize = 64 * 1024;
@@ -14,7 +14,7 @@ const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// The columns that [`delivered`] and [`task_of`] read, in their order.
 pub(crate) const COLUMNS: &str = "seq, delivery, delivery_count, redelivered, id, kind, \
      content_type, priority, submitted_at, expires_ms, submitter, reply_to, correlation_id, \
-     headers, payload, queue_id";
+     headers, payload, queue_id, expires_at";
 
 /// A handed-over task as it was read.
 pub(crate) struct Delivered {
@@ -24,6 +24,15 @@ pub(crate) struct Delivered {
     pub(crate) redelivered: bool,
     pub(crate) queue: i64,
     pub(crate) task: Task,
+    /// Whether it has waited too long.
+    pub(crate) expired: bool,
+}
+
+/// The time by this machine's clock.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Reads the row of [`COLUMNS`].
@@ -35,6 +44,9 @@ pub(crate) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
         redelivered: row.get(3)?,
         queue: row.get(15)?,
         task: task_of(row)?,
+        expired: row
+            .get::<_, Option<i64>>(16)?
+            .is_some_and(|at| at <= signed(since_1970().as_millis())),
     })
 }
 

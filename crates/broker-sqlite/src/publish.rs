@@ -225,8 +225,8 @@ fn insert(batch: &Batch<'_>, queue: i64, publish: &Publish) -> rusqlite::Result<
         .sql
         .prepare_cached(
             "INSERT INTO tasks (queue_id, bytes, id, kind, content_type, priority, submitted_at, \
-             expires_ms, submitter, reply_to, correlation_id, headers, payload) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             expires_ms, submitter, reply_to, correlation_id, headers, payload, expires_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             queue,
@@ -242,6 +242,8 @@ fn insert(batch: &Batch<'_>, queue: i64, publish: &Publish) -> rusqlite::Result<
             task.correlation_id,
             publish.headers,
             task.payload.as_ref(),
+            task.expires_after
+                .map(|after| signed(convert::since_1970().saturating_add(after).as_millis())),
         ])?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     settle::{Held, Place},
     writer::{Command, Register},
 };
-use pumasi_common::Delivery;
+use pumasi_common::{DeadLetter, DeadReason, Delivery, Settlement};
 use rusqlite::{Connection, OptionalExtension};
 use std::{
     collections::HashMap,
@@ -195,6 +195,7 @@ impl Intake {
             redelivered,
             queue,
             task,
+            expired,
         } = delivered;
         self.last = delivery;
         let Some(stream) = &self.stream else {
@@ -212,6 +213,13 @@ impl Intake {
         let settler = Arc::clone(&self.held);
         let delivery = Delivery::new(task, Arc::clone(&self.held.queue), token, settler)
             .with_history(redelivered, delivery_count);
+        if expired {
+            let text = "it waited longer than it was to";
+            let letter = DeadLetter::new(DeadReason::Expired, text, &self.name);
+            // One that is superseded meanwhile expires where it is handed out next.
+            let _ = delivery.settle(Settlement::DeadLetter(Box::new(letter)));
+            return;
+        }
         // A consumer that is gone releases it by dropping it.
         let _ = stream.send(delivery);
     }

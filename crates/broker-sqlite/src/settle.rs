@@ -187,13 +187,14 @@ fn move_aside(
     let Some((queue, bytes, dead)) = found else {
         return Ok(None);
     };
+    // A dead letter waits for a person, however long that takes.
     // A queue without dead letters (dead letters themselves) keeps the task, marked.
     let target = dead.unwrap_or(queue);
     batch
         .sql
         .prepare_cached(
             "UPDATE tasks SET queue_id = ?2, headers = ?3, consumer = 0, delivery = 0, \
-             delivery_count = 0, redelivered = 0 WHERE seq = ?1",
+             delivery_count = 0, redelivered = 0, expires_ms = NULL, expires_at = NULL WHERE seq = ?1",
         )?
         .execute(params![seq, target, headers])?;
     if target != queue {
@@ -255,8 +256,8 @@ fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::
     );
     for seq in spent {
         let (found, queue, worker) = sql.prepare_cached(&read)?.query_row([seq], |row| {
-            let queue: String = row.get(16)?;
-            let worker: String = row.get(17)?;
+            let queue: String = row.get(17)?;
+            let worker: String = row.get(18)?;
             Ok((convert::delivered(row)?, queue, worker))
         })?;
         let letter = DeadLetter::new(

@@ -57,6 +57,7 @@ pub fn cases() -> Vec<Case> {
         settle::an_acked_task_is_gone,
         settle::a_released_task_is_delivered_again,
         settle::a_dropped_delivery_is_released,
+        settle::a_task_that_waited_too_long_is_a_dead_letter_and_waits_on,
         settle::a_dead_letter_keeps_its_payload_and_gets_a_reason,
         settle::closing_a_consumer_gives_back_what_it_held,
         competing::no_consumer_holds_more_than_its_prefetch,

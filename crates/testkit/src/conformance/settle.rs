@@ -2,6 +2,7 @@
 
 use super::{Subject, consume, next, publish, until_ready, with_queue};
 use pumasi_common::{DeadLetter, DeadReason, Settlement, Task, task::HeaderValue, wire};
+use std::time::Duration;
 
 pub(super) async fn an_acked_task_is_gone(subject: Subject) {
     let queue = with_queue(&subject).await;
@@ -41,6 +42,29 @@ pub(super) async fn a_dropped_delivery_is_released(subject: Subject) {
     assert!(again.redelivered());
     again.settle(Settlement::Ack).unwrap();
     consumer.close().await;
+}
+
+pub(super) async fn a_task_that_waited_too_long_is_a_dead_letter_and_waits_on(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    let mut late = Task::new("late");
+    late.expires_after = Some(Duration::ZERO);
+    publish(&subject, &queue, late).await;
+    // An old time of submit means nothing: it is the wait in the queue that counts.
+    let mut in_time = Task::new("in time");
+    in_time.submitted_at = Some(1_000_000_000);
+    in_time.expires_after = Some(Duration::from_secs(3600));
+    publish(&subject, &queue, in_time).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.task().payload, "in time");
+    delivery.settle(Settlement::Ack).unwrap();
+    let mut dead = consume(&subject, &queue.dead(), 1).await;
+    let delivery = next(&mut dead).await;
+    assert_eq!(delivery.task().payload, "late");
+    assert_eq!(delivery.task().expires_after, None);
+    delivery.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+    dead.close().await;
 }
 
 pub(super) async fn a_dead_letter_keeps_its_payload_and_gets_a_reason(subject: Subject) {
