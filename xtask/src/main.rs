@@ -2,13 +2,14 @@
 
 mod bench;
 mod demo;
+mod deps;
 mod image;
 mod process;
 mod system;
 
 use clap::{Parser, Subcommand};
 use process::{Result, cargo};
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 /// Automation of Pumasi's workspace.
 #[derive(Parser)]
@@ -30,7 +31,7 @@ enum Command {
     Test,
     /// Write the reference pages that are made from the program
     Docs,
-    /// fmt, clippy, docs, deny where it is installed, then the tests
+    /// fmt, clippy, docs, bans, licences where cargo-deny is installed, then the tests
     Ci,
     /// Container images of static binaries built on this host, for where no registry is reached
     Image {
@@ -105,11 +106,12 @@ fn ci() -> Result {
         &["doc", "--workspace", "--no-deps"],
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
+    deps::check(Path::new("."))?;
     if process::succeeds("cargo", &["deny", "--version"]) {
         cargo(&["deny", "check", "licenses", "bans", "sources"])?;
     } else {
         println!(
-            "cargo-deny is not installed: licences and bans are not checked (cargo install cargo-deny)"
+            "cargo-deny is not installed: licences are not checked (cargo install --locked cargo-deny)"
         );
     }
     test()
