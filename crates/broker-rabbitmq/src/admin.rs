@@ -1,5 +1,7 @@
 //! The operator's side: looking at queues and emptying them, over AMQP.
 
+pub(crate) mod management;
+
 use crate::{
     connection::Link,
     error::{self, ACCESS_REFUSED, NOT_FOUND},

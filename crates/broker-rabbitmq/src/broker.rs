@@ -1,7 +1,10 @@
 //! [`RabbitMqBroker`]: the contract's calls, handed to the stage that does each.
 
 use crate::{
-    admin,
+    admin::{
+        self,
+        management::{self, Listed},
+    },
     connection::Link,
     consume::{Consumers, RabbitMqConsumer, Source},
     publish::Publisher,
@@ -31,6 +34,7 @@ use tokio::{task::unconstrained, time::timeout};
 #[derive(Debug)]
 pub struct RabbitMqBroker {
     settings: ConnectionSettings,
+    address: AmqpAddress,
     publish_link: Arc<Link>,
     consume_link: Arc<Link>,
     publisher: Arc<Publisher>,
@@ -54,6 +58,7 @@ impl RabbitMqBroker {
         let publisher = Arc::new(Publisher::start(publish_link.clone(), settings));
         Ok(Arc::new(Self {
             settings: settings.clone(),
+            address: address.clone(),
             publish_link,
             consume_link: Arc::new(Link::new(settings, address, "consume")),
             publisher,
@@ -144,7 +149,7 @@ impl Broker for RabbitMqBroker {
             system: "rabbitmq",
             product: server.to_string(),
             queue_kinds: server.queue_kinds(),
-            lists_queues: false,
+            lists_queues: self.settings.management_url.is_some(),
             payload_bytes_max: self.settings.payload_bytes_max,
         }
     }
@@ -185,10 +190,23 @@ impl BrokerAdmin for RabbitMqBroker {
         known: &'a [QueueName],
     ) -> BoxFuture<'a, Result<Vec<QueueStatus>, AdminError>> {
         async move {
-            let mut found = Vec::with_capacity(known.len());
-            for name in known {
-                match self.queue(name).await {
-                    Ok(status) => found.push(status),
+            let listed: Vec<Listed> = match &self.settings.management_url {
+                Some(url) => management::queues(&self.settings, &self.address, url).await?,
+                None => known.iter().cloned().map(Listed::unknown).collect(),
+            };
+            let mut found = Vec::with_capacity(listed.len());
+            for Listed {
+                name,
+                kind,
+                in_flight,
+            } in listed
+            {
+                match self.queue(&name).await {
+                    Ok(status) => found.push(QueueStatus {
+                        kind,
+                        in_flight,
+                        ..status
+                    }),
                     Err(AdminError::QueueMissing { .. }) => {}
                     Err(error) => return Err(error),
                 }

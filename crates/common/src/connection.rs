@@ -54,7 +54,8 @@ pub struct ConnectionSettings {
     /// Default 10 s, at least 1 s.
     #[serde(with = "crate::field::duration")]
     pub stall_timeout: Duration,
-    /// RabbitMQ: address of the management API, for `queue list`. Default: none.
+    /// RabbitMQ: address of the management API, like `http://host:15672`, so that `queue list` tells
+    /// every queue. User and password are those of the broker. Default: none.
     pub management_url: Option<String>,
 }
 
@@ -150,6 +151,13 @@ impl ConnectionSettings {
                 file.display().to_string(),
                 "`amqps` as the scheme of broker.url, or no such file",
             ));
+        }
+        if let Some(url) = &self.management_url
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            let expected = "an address that begins with http:// or https://";
+            problems.push(("broker.management_url", url.clone(), expected));
         }
         if self.payload_bytes_max == 0 {
             problems.push((

@@ -205,7 +205,7 @@ pub(crate) struct Publish {
 /// `pumasi queue`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Queue {
-    /// All queues the broker tells about; RabbitMQ only about those of the configuration
+    /// All queues; RabbitMQ tells only about those of the configuration without broker.management_url
     List,
     /// One queue: tasks ready and in flight, consumers
     Show {

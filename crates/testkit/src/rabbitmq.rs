@@ -104,6 +104,21 @@ impl RabbitMq {
     /// When it does not start within its limit; the text holds the end of its log.
     #[must_use]
     pub fn start(version: Version) -> Self {
+        Self::start_with(version, None)
+    }
+
+    /// As [`RabbitMq::start`], with the management API; gives its address, too.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::start`].
+    #[must_use]
+    pub fn start_with_management(version: Version) -> (Self, String) {
+        let port = free_port();
+        let node = Self::start_with(version, Some(port));
+        (node, format!("http://127.0.0.1:{port}"))
+    }
+
+    fn start_with(version: Version, management: Option<u16>) -> Self {
         let root = version.root();
         let directory = tempfile::Builder::new()
             .prefix("pumasi-rmq-")
@@ -123,7 +138,7 @@ impl RabbitMq {
             vhosts: Mutex::new(Vec::new()),
             directory,
         };
-        node.write_files();
+        node.write_files(management);
         node.launch();
         node
     }
@@ -306,18 +321,28 @@ impl RabbitMq {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    fn write_files(&self) {
+    fn write_files(&self, management: Option<u16>) {
         let directory = self.directory.path();
         std::fs::create_dir(directory.join("log")).expect("a log directory");
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\n\
              vm_memory_high_watermark.absolute = 1GiB\n\
              disk_free_limit.absolute = 50MB\n\
              log.file.level = info\n",
             self.port
         );
+        let mut plugins = "[].\n";
+        if let Some(port) = management {
+            // The second root has no /proc to ask for the memory in use.
+            config += &format!(
+                "management.tcp.ip = 127.0.0.1\n\
+                 management.tcp.port = {port}\n\
+                 vm_memory_calculation_strategy = allocated\n"
+            );
+            plugins = "[rabbitmq_management].\n";
+        }
         std::fs::write(directory.join("rabbitmq.conf"), config).expect("a configuration");
-        std::fs::write(directory.join("enabled_plugins"), "[].\n").expect("a plugins file");
+        std::fs::write(directory.join("enabled_plugins"), plugins).expect("a plugins file");
     }
 
     fn command(&self, program: &str) -> Command {

@@ -33,7 +33,10 @@ pub(super) async fn run(global: Global, command: Queue) -> Result<ExitCode, Fail
                 .collect();
             show(&admin.queues(&known).await?, json);
             if !session.broker.capabilities().lists_queues {
-                note("this broker tells only about queues that the configuration names");
+                note(
+                    "this broker tells only about queues that the configuration names; \
+                     with broker.management_url it tells about all",
+                );
             }
         }
         Queue::Show { name } => show(&[admin.queue(&name).await?], json),
