@@ -46,7 +46,13 @@ fn an_error_is_one_object_with_code_message_causes_and_help() {
     let error = fails(&run(&url, &["--json", "submit", "x"]), 69);
     assert_eq!(error["code"], "PU2001");
     assert!(!error.to_string().contains("hunter2"));
-    assert!(!error["causes"].as_array().unwrap().is_empty());
+    let arguments = ["--json", "submit", "--file", "/no/such/file"];
+    let error = fails(&run(&url, &arguments), 64);
+    assert_eq!(error["message"], "cannot read `/no/such/file`");
+    assert_eq!(
+        error["causes"],
+        json!(["No such file or directory (os error 2)"])
+    );
 }
 
 #[test]
