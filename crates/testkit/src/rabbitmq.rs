@@ -10,6 +10,8 @@
     reason = "a fixture that cannot start fails its test"
 )]
 
+mod tls;
+
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -82,6 +84,22 @@ impl Version {
     }
 }
 
+/// Where a node listens with TLS.
+#[derive(Debug)]
+pub struct TlsListener {
+    /// Its port on `localhost`; the certificate is for this name only.
+    pub port: u16,
+    /// The authority that signed the certificate, in PEM.
+    pub ca_file: PathBuf,
+}
+
+/// What a node has besides AMQP.
+enum Extra {
+    None,
+    Management(u16),
+    Tls(u16),
+}
+
 /// A running private node.
 #[derive(Debug)]
 pub struct RabbitMq {
@@ -104,7 +122,7 @@ impl RabbitMq {
     /// When it does not start within its limit; the text holds the end of its log.
     #[must_use]
     pub fn start(version: Version) -> Self {
-        Self::start_with(version, None)
+        Self::start_with(version, &Extra::None)
     }
 
     /// As [`RabbitMq::start`], with the management API; gives its address, too.
@@ -114,11 +132,29 @@ impl RabbitMq {
     #[must_use]
     pub fn start_with_management(version: Version) -> (Self, String) {
         let port = free_port();
-        let node = Self::start_with(version, Some(port));
+        let node = Self::start_with(version, &Extra::Management(port));
         (node, format!("http://127.0.0.1:{port}"))
     }
 
-    fn start_with(version: Version, management: Option<u16>) -> Self {
+    /// As [`RabbitMq::start`], listening with TLS, too.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::start`].
+    #[must_use]
+    pub fn start_with_tls(version: Version) -> (Self, TlsListener) {
+        let port = free_port();
+        let node = Self::start_with(version, &Extra::Tls(port));
+        // It opens after the plain one, which the start waits for.
+        let until = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(Instant::now() < until, "no TLS:\n{}", node.log_tail());
+            std::thread::sleep(POLL);
+        }
+        let ca_file = node.directory.path().join(tls::CA_FILE);
+        (node, TlsListener { port, ca_file })
+    }
+
+    fn start_with(version: Version, extra: &Extra) -> Self {
         let root = version.root();
         let directory = tempfile::Builder::new()
             .prefix("pumasi-rmq-")
@@ -138,7 +174,7 @@ impl RabbitMq {
             vhosts: Mutex::new(Vec::new()),
             directory,
         };
-        node.write_files(management);
+        node.write_files(extra);
         node.launch();
         node
     }
@@ -321,7 +357,7 @@ impl RabbitMq {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    fn write_files(&self, management: Option<u16>) {
+    fn write_files(&self, extra: &Extra) {
         let directory = self.directory.path();
         std::fs::create_dir(directory.join("log")).expect("a log directory");
         let mut config = format!(
@@ -332,14 +368,18 @@ impl RabbitMq {
             self.port
         );
         let mut plugins = "[].\n";
-        if let Some(port) = management {
-            // The second root has no /proc to ask for the memory in use.
-            config += &format!(
-                "management.tcp.ip = 127.0.0.1\n\
-                 management.tcp.port = {port}\n\
-                 vm_memory_calculation_strategy = allocated\n"
-            );
-            plugins = "[rabbitmq_management].\n";
+        match extra {
+            Extra::None => {}
+            Extra::Management(port) => {
+                // The second root has no /proc to ask for the memory in use.
+                config += &format!(
+                    "management.tcp.ip = 127.0.0.1\n\
+                     management.tcp.port = {port}\n\
+                     vm_memory_calculation_strategy = allocated\n"
+                );
+                plugins = "[rabbitmq_management].\n";
+            }
+            Extra::Tls(port) => config += &tls::prepare(directory, &self.inside, *port),
         }
         std::fs::write(directory.join("rabbitmq.conf"), config).expect("a configuration");
         std::fs::write(directory.join("enabled_plugins"), plugins).expect("a plugins file");

@@ -44,3 +44,41 @@ fn the_second_host_is_used_when_the_first_is_dead() {
         broker.close().await;
     });
 }
+
+#[test]
+fn over_tls_a_task_goes_both_ways_where_the_authority_is_known() {
+    // The process does it first thing where telemetry is started.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for version in Version::ALL {
+        if let Err(missing) = version.available() {
+            println!("left out: {missing}");
+            continue;
+        }
+        let (_node, tls) = RabbitMq::start_with_tls(version);
+        let at = |host: &str, ca_file| ConnectionSettings {
+            ca_file,
+            ..ConnectionSettings::of_url(&format!("amqps://guest:guest@{host}:{}", tls.port))
+        };
+        runtime().block_on(async {
+            let known = Some(tls.ca_file.clone());
+            let broker = open_with(at("localhost", known.clone())).await.unwrap();
+            let product = broker.capabilities().product;
+            assert!(
+                product.starts_with("RabbitMQ 3.10") || product.starts_with("RabbitMQ 4.3"),
+                "{product}"
+            );
+            declare(&broker, "work", QueueKind::Quorum).await;
+            publish(&broker, "work", "secret").await;
+            let mut consumer = consume(&broker, "work", 1).await;
+            let delivery = next(&mut consumer).await;
+            assert_eq!(payload(&delivery), "secret");
+            broker.close().await;
+            for (host, ca_file) in [("localhost", None), ("127.0.0.1", known)] {
+                let error = open_with(at(host, ca_file)).await.unwrap_err();
+                assert_eq!(error.code, ErrorCode::BrokerUnreachable, "{error:?}");
+                let text = format!("{error} {:?}", std::error::Error::source(&error));
+                assert!(text.contains("certificate"), "{text}");
+            }
+        });
+    }
+}
