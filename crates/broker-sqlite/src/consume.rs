@@ -2,7 +2,7 @@
 
 use crate::{
     Inner,
-    peers::{Links, Presence},
+    peers::{Leaving, Links, Presence},
     reader::{Ask, Intake},
     settle::Held,
     writer::{Command, Register, Registered},
@@ -133,9 +133,11 @@ impl SqliteConsumer {
         };
         // Where both are gone, the store was closed and has let everything go.
         let _ = self.reader.send(Ask::Detach(self.key));
-        let _ = self
-            .writer
-            .send(Command::Unregister(self.key, answer, Some(presence)));
+        let _ = self.writer.send(Command::Unregister(
+            self.key,
+            answer,
+            Leaving::new(presence),
+        ));
         self.held.supersede();
     }
 }

@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub(crate) struct Presence {
     pub(crate) instance: String,
     folder: PathBuf,
+    /// Whether the store may still know a consumer of it.
+    remembered: AtomicBool,
     ended: Arc<AtomicBool>,
     pipe: Arc<File>,
     /// Held locked until the entry is gone.
@@ -70,6 +72,7 @@ impl Presence {
         Ok(Arc::new(Self {
             instance,
             folder,
+            remembered: AtomicBool::new(false),
             ended,
             pipe,
             _alive: alive,
@@ -80,10 +83,42 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        remove(&self.folder, &self.instance);
+        // An entry without a lock tells the others to take back what the store still thinks is held.
+        if !self.remembered.load(Ordering::Acquire) {
+            remove(&self.folder, &self.instance);
+        }
         self.ended.store(true, Ordering::Release);
         // The listener ends at its next byte.
         let _ = (&*self.pipe).write(&[0]);
+    }
+}
+
+/// A consumer's way out of its process's entry.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    presence: Arc<Presence>,
+    forgotten: bool,
+}
+
+impl Leaving {
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self {
+            presence,
+            forgotten: false,
+        }
+    }
+
+    /// The store has forgotten the consumer.
+    pub(crate) fn done(mut self) {
+        self.forgotten = true;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !self.forgotten {
+            self.presence.remembered.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -227,6 +262,33 @@ impl Wakers {
                 self.pipes.remove(instance);
             }
             Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_stays_for_the_others_where_the_store_still_knows_a_consumer() {
+        for forgotten in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let paths = Paths::new(&folder.path().join("q.db"));
+            let links = Links {
+                writer: mpsc::channel().0,
+                reader: mpsc::channel().0,
+                stall_timeout: Duration::from_secs(10),
+            };
+            let presence = Presence::start(&paths, links).unwrap();
+            let alive = file_of(&paths.peers, &presence.instance, ALIVE);
+            let leaving = Leaving::new(presence);
+            if forgotten {
+                leaving.done();
+            } else {
+                drop(leaving);
+            }
+            assert_eq!(alive.exists(), !forgotten);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     batch::Batch,
     error::Failure,
-    peers::{self, Presence},
+    peers::{self, Leaving},
     publish::{self, Publish},
     reader::Ask,
     settle::{self, Settle},
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Assign nothing more to a consumer; its stream ends with what it has.
     Stop(u64),
     /// Forget a consumer; what it holds goes back.
-    Unregister(u64, Option<oneshot::Sender<()>>, Option<Arc<Presence>>),
+    Unregister(u64, Option<oneshot::Sender<()>>, Leaving),
     /// Take back what an instance holds.
     Reap(peers::Reap),
     /// Anything else that writes.
@@ -152,8 +152,9 @@ impl Command {
             (Self::Stop(key), _) => {
                 let _ = reader.send(Ask::End(key));
             }
-            (Self::Unregister(key, answer, _presence), _) => {
+            (Self::Unregister(key, answer, leaving), _) => {
                 rows.remove(&key);
+                leaving.done();
                 tell(answer);
             }
             (Self::Reap(reap), _) => reap.done(),
