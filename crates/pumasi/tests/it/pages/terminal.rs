@@ -90,7 +90,9 @@ impl Terminal {
                 self.type_line(line);
             }
         }
-        let may_run = !matches!(next.map(|act| &act.typed), Some(Typed::Line(_)));
+        // After Ctrl-C a reader waits for the prompt: what ends may still take a task.
+        let may_run = !matches!(next.map(|act| &act.typed), Some(Typed::Line(_)))
+            && !matches!(act.typed, Typed::Interrupt);
         let until = Instant::now() + LIMIT;
         loop {
             let verdict = compare(&act.shown, &self.came);
