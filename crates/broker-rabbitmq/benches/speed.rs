@@ -1,7 +1,7 @@
 //! Publishing and consuming, beside the loop that a user of lapin would write.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "development only")]
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{
@@ -11,12 +11,9 @@ use lapin::{
     types::FieldTable,
 };
 use pumasi_broker_rabbitmq::RabbitMqBroker;
-use pumasi_common::{
-    Broker, ConnectionSettings, Destination, Publication, PublishOutcome, QueueName, Settlement,
-    Task, Topology, broker::ConsumeOptions, connection::BrokerAddress,
-};
-use pumasi_testkit::bench::{Order, Watch};
-use std::{collections::VecDeque, num::NonZeroU16, sync::Arc};
+use pumasi_common::{Broker, ConnectionSettings, QueueName, Topology, connection::BrokerAddress};
+use pumasi_testkit::bench::{Order, Watch, drain, fill};
+use std::{collections::VecDeque, sync::Arc};
 
 const QUEUE: &str = "bench";
 
@@ -32,13 +29,13 @@ async fn main() {
     match (order.work.as_str(), order.contender.as_str()) {
         ("publish", "plain") => publish_plain(&plain, &order).await,
         ("publish", "pumasi") => publish(&*broker, &order).await,
-        ("fill", _) => return fill(&*broker, &order).await,
+        ("fill", _) => return fill(&*broker, &queue(), &order).await,
         ("consume", "plain") => {
-            fill(&*broker, &order).await;
+            fill(&*broker, &queue(), &order).await;
             consume_plain(&plain, &order).await;
         }
         ("consume", "pumasi") => {
-            fill(&*broker, &order).await;
+            fill(&*broker, &queue(), &order).await;
             consume(&*broker, &order).await;
         }
         other => panic!("unknown: {other:?}"),
@@ -108,27 +105,8 @@ async fn confirmed(confirm: lapin::PublisherConfirm) {
 
 async fn publish(broker: &dyn Broker, order: &Order) {
     let watch = Watch::start();
-    fill(broker, order).await;
+    fill(broker, &queue(), order).await;
     watch.stop();
-}
-
-async fn fill(broker: &dyn Broker, order: &Order) {
-    let destination = Destination::Queue(queue());
-    let payload = bytes::Bytes::from(order.payload());
-    let mut outcomes = stream::iter(0..order.count)
-        .map(|_| {
-            broker.publish(Publication {
-                destination: destination.clone(),
-                task: Task::new(payload.clone()),
-            })
-        })
-        .buffer_unordered(order.window.into());
-    while let Some(outcome) = outcomes.next().await {
-        assert!(
-            matches!(outcome, PublishOutcome::Accepted(_)),
-            "{outcome:?}"
-        );
-    }
 }
 
 /// A loop that acks each delivery before it takes the next.
@@ -154,17 +132,6 @@ async fn consume_plain(channel: &Channel, order: &Order) {
 
 async fn consume(broker: &dyn Broker, order: &Order) {
     let watch = Watch::start();
-    let options = ConsumeOptions {
-        queue: queue(),
-        prefetch: NonZeroU16::new(order.window).unwrap(),
-        consumer: "bench".to_owned(),
-    };
-    let mut consumer = broker.consume(options).await.unwrap();
-    for _ in 0..order.count {
-        let delivery = consumer.next().await.unwrap();
-        delivery.settle(Settlement::Ack).unwrap();
-    }
-    // Returns when the last acknowledgement was told.
-    consumer.close().await;
+    drain(broker, &queue(), order).await;
     watch.stop();
 }

@@ -1,15 +1,11 @@
 //! Submitting and consuming, beside what SQLite alone does in one loop.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "development only")]
 
-use futures_util::{StreamExt, stream};
 use pumasi_broker_sqlite::SqliteBroker;
-use pumasi_common::{
-    Broker, ConnectionSettings, Destination, Publication, PublishOutcome, QueueName, Settlement,
-    Task, TaskId, Topology, broker::ConsumeOptions,
-};
-use pumasi_testkit::bench::{Order, Watch};
+use pumasi_common::{Broker, ConnectionSettings, QueueName, TaskId, Topology};
+use pumasi_testkit::bench::{Order, Watch, drain, fill};
 use rusqlite::{Connection, params};
-use std::{num::NonZeroU16, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 #[tokio::main]
 async fn main() {
@@ -25,7 +21,7 @@ async fn main() {
         ("publish", "pumasi") => publish(&order).await,
         ("fill", _) => {
             let broker = open(&order).await;
-            fill(&*broker, &order).await;
+            fill(&*broker, &queue(), &order).await;
             broker.close().await;
         }
         ("consume", "plain") => {
@@ -34,7 +30,7 @@ async fn main() {
         }
         ("consume", "pumasi") => {
             let broker = open(&order).await;
-            fill(&*broker, &order).await;
+            fill(&*broker, &queue(), &order).await;
             broker.close().await;
             drop(broker);
             consume(&order).await;
@@ -63,45 +59,15 @@ async fn open(order: &Order) -> Arc<SqliteBroker> {
 async fn publish(order: &Order) {
     let broker = open(order).await;
     let watch = Watch::start();
-    fill(&*broker, order).await;
+    fill(&*broker, &queue(), order).await;
     watch.stop();
     broker.close().await;
-}
-
-async fn fill(broker: &dyn Broker, order: &Order) {
-    let destination = Destination::Queue(queue());
-    let payload = bytes::Bytes::from(order.payload());
-    let mut outcomes = stream::iter(0..order.count)
-        .map(|_| {
-            broker.publish(Publication {
-                destination: destination.clone(),
-                task: Task::new(payload.clone()),
-            })
-        })
-        .buffer_unordered(order.window.into());
-    while let Some(outcome) = outcomes.next().await {
-        assert!(
-            matches!(outcome, PublishOutcome::Accepted(_)),
-            "{outcome:?}"
-        );
-    }
 }
 
 async fn consume(order: &Order) {
     let broker = open(order).await;
     let watch = Watch::start();
-    let options = ConsumeOptions {
-        queue: queue(),
-        prefetch: NonZeroU16::new(order.window).unwrap(),
-        consumer: "bench".to_owned(),
-    };
-    let mut consumer = broker.consume(options).await.unwrap();
-    for _ in 0..order.count {
-        let delivery = consumer.next().await.unwrap();
-        delivery.settle(Settlement::Ack).unwrap();
-    }
-    // Returns when the last settlement was committed.
-    consumer.close().await;
+    drain(&*broker, &queue(), order).await;
     watch.stop();
     broker.close().await;
 }

@@ -1,8 +1,13 @@
 //! One measurement per process. `cargo xtask bench` starts the programs in turn and compares.
 
+use futures_util::{StreamExt, stream};
+use pumasi_common::{
+    Broker, Destination, Publication, PublishOutcome, QueueName, Settlement, Task,
+    broker::ConsumeOptions,
+};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
-use std::{str::FromStr, time::Instant};
+use std::{num::NonZeroU16, str::FromStr, time::Instant};
 
 /// The tasks are bytes that nobody reads.
 const FILLER: u8 = b'x';
@@ -62,6 +67,47 @@ impl Order {
     pub fn payload(&self) -> Vec<u8> {
         vec![FILLER; self.bytes]
     }
+}
+
+/// Publishes the order's tasks, a window of them in flight.
+///
+/// # Panics
+/// When one is not accepted.
+pub async fn fill(broker: &dyn Broker, queue: &QueueName, order: &Order) {
+    let destination = Destination::Queue(queue.clone());
+    let payload = bytes::Bytes::from(order.payload());
+    let mut outcomes = stream::iter(0..order.count)
+        .map(|_| {
+            broker.publish(Publication {
+                destination: destination.clone(),
+                task: Task::new(payload.clone()),
+            })
+        })
+        .buffer_unordered(order.window.into());
+    while let Some(outcome) = outcomes.next().await {
+        assert!(
+            matches!(outcome, PublishOutcome::Accepted(_)),
+            "{outcome:?}"
+        );
+    }
+}
+
+/// Consumes and acknowledges the order's tasks; returns when the last was told.
+///
+/// # Panics
+/// When the broker ends the stream before.
+pub async fn drain(broker: &dyn Broker, queue: &QueueName, order: &Order) {
+    let options = ConsumeOptions {
+        queue: queue.clone(),
+        prefetch: NonZeroU16::new(order.window).unwrap(),
+        consumer: "bench".to_owned(),
+    };
+    let mut consumer = broker.consume(options).await.unwrap();
+    for _ in 0..order.count {
+        let delivery = consumer.next().await.unwrap();
+        delivery.settle(Settlement::Ack).unwrap();
+    }
+    consumer.close().await;
 }
 
 fn number<T: FromStr>(text: &str) -> T {
