@@ -42,7 +42,21 @@ pub(super) struct Programs {
 #[derive(Deserialize)]
 struct Message {
     manifest_path: Option<PathBuf>,
+    target: Option<Target>,
     executable: Option<PathBuf>,
+}
+
+/// Which of a package's programs it is: cargo builds its services for the bench, too.
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+impl Message {
+    fn is_bench(&self) -> bool {
+        let kinds = self.target.as_ref().map(|target| &target.kind);
+        kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"))
+    }
 }
 
 impl Programs {
@@ -71,6 +85,7 @@ impl Programs {
                     let manifest = message.manifest_path.as_ref();
                     manifest
                         .is_some_and(|path| path.ends_with(Path::new(folder).join("Cargo.toml")))
+                        && message.is_bench()
                         && message.executable.is_some()
                 })
                 .and_then(|message| message.executable.clone())
