@@ -44,6 +44,22 @@ impl Consumers {
     }
 }
 
+/// Counts a consumer as one that cannot receive, as long as it lives.
+struct Absent(Arc<Consumers>);
+
+impl Absent {
+    fn new(consumers: &Arc<Consumers>) -> Self {
+        consumers.reviving.fetch_add(1, Ordering::Relaxed);
+        Self(consumers.clone())
+    }
+}
+
+impl Drop for Absent {
+    fn drop(&mut self) {
+        self.0.reviving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What a consumer needs to make its channel anew.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -112,16 +128,13 @@ impl RabbitMqConsumer {
         })
     }
 
-    fn no_longer_reviving(&self) {
-        let reviving = &self.source.consumers.reviving;
-        reviving.fetch_sub(1, Ordering::Relaxed);
-    }
-
     fn revive(&self) -> BoxFuture<'static, Box<Generation>> {
         let source = self.source.clone();
         let options = self.options.clone();
         let queue = self.queue.clone();
+        let absent = Absent::new(&source.consumers);
         async move {
+            let _absent = absent;
             let limit = source.settings.connect_timeout.saturating_mul(2);
             let mut backoff = Backoff::default();
             let mut failures = Failures::default();
@@ -265,17 +278,12 @@ impl Stream for RabbitMqConsumer {
                         tracing::info!(queue = %this.queue, why, "consumer lost, starting again");
                         live.settler.end();
                         close_in_background(live.channel.clone(), Duration::from_secs(5));
-                        this.source
-                            .consumers
-                            .reviving
-                            .fetch_add(1, Ordering::Relaxed);
                         this.state = State::Reviving(this.revive());
                     }
                 },
                 State::Reviving(revival) => match revival.poll_unpin(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(generation) => {
-                        this.no_longer_reviving();
                         this.state = State::Live(generation);
                     }
                 },
@@ -308,11 +316,7 @@ impl Consumer for RabbitMqConsumer {
                     tokio::spawn(cancel);
                 }
             }
-            State::Reviving(_) => {
-                self.no_longer_reviving();
-                self.state = State::Ended;
-            }
-            State::Ended => {}
+            State::Reviving(_) | State::Ended => self.state = State::Ended,
         }
     }
 
@@ -325,23 +329,20 @@ impl Consumer for RabbitMqConsumer {
 
     fn close(mut self: Box<Self>) -> Boxed<'static, ()> {
         let limit = self.source.settings.close_timeout;
-        if matches!(self.state, State::Reviving(_)) {
-            self.no_longer_reviving();
-        }
-        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Live(live) = std::mem::replace(&mut self.state, State::Ended) else {
+            return std::future::ready(()).boxed();
+        };
         async move {
-            if let State::Live(live) = state {
-                let orderly = async {
-                    live.settler.flush().await;
-                    live.settler.end();
-                    // One that is closed already is what we want.
-                    let _ = live.channel.close(200, "closed".into()).await;
-                };
-                if timeout(limit, orderly).await.is_err() {
-                    tracing::debug!("closing a consumer took too long");
-                }
+            let orderly = async {
+                live.settler.flush().await;
                 live.settler.end();
+                // One that is closed already is what we want.
+                let _ = live.channel.close(200, "closed".into()).await;
+            };
+            if timeout(limit, orderly).await.is_err() {
+                tracing::debug!("closing a consumer took too long");
             }
+            live.settler.end();
         }
         .boxed()
     }
@@ -350,9 +351,6 @@ impl Consumer for RabbitMqConsumer {
 impl Drop for RabbitMqConsumer {
     fn drop(&mut self) {
         self.source.consumers.open.fetch_sub(1, Ordering::Relaxed);
-        if matches!(self.state, State::Reviving(_)) {
-            self.no_longer_reviving();
-        }
         if let State::Live(live) = &self.state {
             // What is unsettled goes back; what is settled still gets its moment.
             let settler = live.settler.clone();
