@@ -60,6 +60,41 @@ pub(crate) fn check_name(what: &'static str, value: &str) -> Result<Arc<str>, Na
     Ok(Arc::from(value))
 }
 
+/// What a checked text is besides: made from text, turned into it, and shown without control
+/// characters.
+macro_rules! text {
+    ($type:ident) => {
+        impl TryFrom<String> for $type {
+            type Error = $crate::queue::NameError;
+            fn try_from(value: String) -> Result<Self, Self::Error> {
+                Self::new(&value)
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = $crate::queue::NameError;
+            fn from_str(value: &str) -> Result<Self, Self::Err> {
+                Self::new(value)
+            }
+        }
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0.as_ref().to_owned()
+            }
+        }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}", self.0.escape_debug())
+            }
+        }
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+pub(crate) use text;
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
@@ -83,37 +118,7 @@ macro_rules! name {
             }
         }
 
-        impl TryFrom<String> for $type {
-            type Error = NameError;
-            fn try_from(value: String) -> Result<Self, NameError> {
-                Self::new(&value)
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = NameError;
-            fn from_str(value: &str) -> Result<Self, NameError> {
-                Self::new(value)
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> Self {
-                name.0.as_ref().to_owned()
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
+        text!($type);
     };
 }
 

@@ -1,8 +1,8 @@
 //! Task ids and kinds.
 
-use crate::queue::{NameError, check_name};
+use crate::queue::{NameError, check_name, text};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// Longest task id in bytes (an AMQP short string holds 255).
 pub const ID_BYTES_MAX: usize = 128;
@@ -77,38 +77,6 @@ impl TaskKind {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-macro_rules! text {
-    ($type:ident) => {
-        impl TryFrom<String> for $type {
-            type Error = NameError;
-            fn try_from(value: String) -> Result<Self, NameError> {
-                Self::new(&value)
-            }
-        }
-        impl std::str::FromStr for $type {
-            type Err = NameError;
-            fn from_str(value: &str) -> Result<Self, NameError> {
-                Self::new(value)
-            }
-        }
-        impl From<$type> for String {
-            fn from(value: $type) -> Self {
-                value.0.as_ref().to_owned()
-            }
-        }
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0.escape_debug())
-            }
-        }
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
-    };
 }
 
 text!(TaskId);
