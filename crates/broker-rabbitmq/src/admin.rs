@@ -36,6 +36,8 @@ pub(crate) async fn queue(link: &Link, name: &QueueName) -> Result<QueueStatus, 
         ready: queue.message_count().into(),
         in_flight: None,
         consumers: queue.consumer_count().into(),
+        delayed: None,
+        paused: false,
     })
 }
 

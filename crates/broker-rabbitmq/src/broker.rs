@@ -13,10 +13,10 @@ use crate::{
 use futures_util::FutureExt;
 use pumasi_common::{
     Broker, BrokerAdmin, ConnectionSettings, Consumer, Publication, PublishOutcome, QueueName,
-    Topology,
+    TaskId, Topology,
     broker::{
-        AdminError, BoxFuture, Capabilities, ConsumeError, ConsumeOptions, Health, OpenError,
-        QueueStatus,
+        AckTimeout, AdminError, BoxFuture, BoxStream, Cancelled, Capabilities, ConsumeError,
+        ConsumeOptions, Control, Health, OpenError, Pause, Priorities, QueueStatus, Replies,
     },
     connection::AmqpAddress,
     topology::{Plan, TopologyError},
@@ -122,6 +122,17 @@ impl Broker for RabbitMqBroker {
         .boxed()
     }
 
+    fn control(
+        &self,
+        _: Vec<QueueName>,
+    ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
+        async move { Ok(Box::pin(futures_util::stream::pending()) as BoxStream<Control>) }.boxed()
+    }
+
+    fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
+        async move { todo!() }.boxed()
+    }
+
     fn ensure_topology<'a>(
         &'a self,
         topology: &'a Topology,
@@ -151,6 +162,10 @@ impl Broker for RabbitMqBroker {
             queue_kinds: server.queue_kinds(),
             lists_queues: self.settings.management_url.is_some(),
             payload_bytes_max: self.settings.payload_bytes_max,
+            delay_resolution: Duration::from_secs(1),
+            delay_max: Duration::from_secs((1 << 28) - 1),
+            priorities: Priorities::None,
+            ack_timeout: AckTimeout::OfBroker(self.settings.ack_timeout),
         }
     }
 
@@ -222,5 +237,24 @@ impl BrokerAdmin for RabbitMqBroker {
 
     fn purge<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<u64, AdminError>> {
         self.in_time(admin::purge(&self.publish_link, name)).boxed()
+    }
+
+    fn browse<'a>(
+        &'a self,
+        _: &'a QueueName,
+    ) -> BoxFuture<'a, Result<Box<dyn Consumer>, AdminError>> {
+        todo!()
+    }
+
+    fn pause<'a>(&'a self, _: &'a QueueName, _: Pause) -> BoxFuture<'a, Result<(), AdminError>> {
+        todo!()
+    }
+
+    fn cancel<'a>(&'a self, _: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
+        todo!()
+    }
+
+    fn drain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
+        todo!()
     }
 }

@@ -216,6 +216,7 @@ fn prepare(
 ) -> Result<(ShortString, ShortString, BasicProperties), Refusal> {
     let (exchange, routing_key) = match &publication.destination {
         Destination::Queue(queue) => ("", queue.as_str()),
+        Destination::Reply(queue) => ("", queue.as_str()),
         Destination::Topic(topic) => (
             topic.as_str(),
             publication

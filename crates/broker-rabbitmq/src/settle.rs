@@ -18,7 +18,7 @@ use lapin::{
 };
 pub(crate) use letter::Queues;
 use pumasi_common::{
-    DeadLetter, PublishOutcome, Settlement, Task,
+    DeadLetter, Publication, PublishOutcome, Settlement, Task,
     broker::{SettleError, Settler},
 };
 use std::{
@@ -48,7 +48,7 @@ pub(crate) struct ChannelSettler {
 
 #[derive(Debug)]
 enum Command {
-    Settle(u64, Arc<Task>, Settlement),
+    Settle(u64, Arc<Task>, Settlement, Option<Box<Publication>>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -95,12 +95,13 @@ impl Settler for ChannelSettler {
         token: u64,
         task: &Arc<Task>,
         settlement: Settlement,
+        reply: Option<Box<Publication>>,
     ) -> Result<(), SettleError> {
         if !self.is_current(token) {
             return Err(SettleError::Superseded);
         }
         self.commands
-            .send(Command::Settle(token, task.clone(), settlement))
+            .send(Command::Settle(token, task.clone(), settlement, reply))
             .map_err(|_| SettleError::Superseded)
     }
 
@@ -135,9 +136,15 @@ impl Acker {
             }
             for command in batch.drain(..) {
                 match command {
-                    Command::Settle(tag, _, Settlement::Ack) => acks.push(tag),
-                    Command::Settle(tag, _, Settlement::Release) => releases.push(tag),
-                    Command::Settle(tag, task, Settlement::DeadLetter(letter)) => {
+                    Command::Settle(tag, _, Settlement::Ack, None) => acks.push(tag),
+                    Command::Settle(tag, _, Settlement::Release, _) => releases.push(tag),
+                    Command::Settle(tag, _, Settlement::Ack, Some(reply)) => {
+                        self.letters.push(self.answer(tag, *reply));
+                    }
+                    Command::Settle(tag, _, Settlement::Retry(copy), _) => {
+                        self.letters.push(self.replace(tag, *copy));
+                    }
+                    Command::Settle(tag, task, Settlement::DeadLetter(letter), _) => {
                         self.letters.push(self.bury(tag, &task, letter));
                     }
                     Command::Flush(done) => self.flushes.push(done),
@@ -176,6 +183,26 @@ impl Acker {
             );
         }
         join_all(frames).await.iter().all(Result::is_ok)
+    }
+
+    /// Publishes the reply, whatever becomes of it, then lets the original go.
+    fn answer(&self, tag: u64, reply: Publication) -> BoxFuture<'static, (u64, bool)> {
+        let publisher = self.publisher.clone();
+        async move {
+            publisher.publish_any_size(reply).await;
+            (tag, true)
+        }
+        .boxed()
+    }
+
+    /// Publishes the copy; only a confirmed one lets the original go.
+    fn replace(&self, tag: u64, copy: Publication) -> BoxFuture<'static, (u64, bool)> {
+        let publisher = self.publisher.clone();
+        async move {
+            let outcome = publisher.publish_any_size(copy).await;
+            (tag, matches!(outcome, PublishOutcome::Accepted(_)))
+        }
+        .boxed()
     }
 
     /// Publishes the dead letter; only a confirmed one lets the original go.

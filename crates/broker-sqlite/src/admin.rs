@@ -2,8 +2,8 @@
 
 use crate::{Inner, SqliteBroker, convert::signed, writer::Command};
 use pumasi_common::{
-    BrokerAdmin, QueueKind, QueueName,
-    broker::{AdminError, BoxFuture, QueueStatus},
+    BrokerAdmin, Consumer, QueueKind, QueueName, TaskId,
+    broker::{AdminError, BoxFuture, Cancelled, Pause, QueueStatus},
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::oneshot;
@@ -48,6 +48,25 @@ impl BrokerAdmin for SqliteBroker {
             purged.ok_or_else(|| missing(name))
         })
     }
+
+    fn browse<'a>(
+        &'a self,
+        _: &'a QueueName,
+    ) -> BoxFuture<'a, Result<Box<dyn Consumer>, AdminError>> {
+        todo!()
+    }
+
+    fn pause<'a>(&'a self, _: &'a QueueName, _: Pause) -> BoxFuture<'a, Result<(), AdminError>> {
+        todo!()
+    }
+
+    fn cancel<'a>(&'a self, _: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
+        todo!()
+    }
+
+    fn drain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
+        todo!()
+    }
 }
 
 fn failed(problem: String) -> AdminError {
@@ -82,6 +101,8 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Option<QueueStatus>> {
             ready: count(length - held),
             in_flight: Some(count(held)),
             consumers: row.get(4).map(count).unwrap_or_default(),
+            delayed: None,
+            paused: false,
         }))
 }
 

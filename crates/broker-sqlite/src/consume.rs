@@ -43,6 +43,7 @@ pub(crate) async fn consume(
         queue,
         prefetch,
         consumer: name,
+        ack_timeout: _,
     } = options;
     let presence = presence(inner).map_err(|error| ConsumeError::Failed {
         queue: queue.clone(),

@@ -30,8 +30,12 @@ use error::{refuse, refuse_io, refuse_sqlite};
 use peers::Presence;
 use publish::Window;
 use pumasi_common::{
-    Broker, BrokerAdmin, Consumer, ErrorCode, Publication, PublishOutcome, QueueKind, Topology,
-    broker::{BoxFuture, Capabilities, ConsumeError, ConsumeOptions, Health, OpenError},
+    Broker, BrokerAdmin, Consumer, ErrorCode, Publication, PublishOutcome, QueueKind, QueueName,
+    Topology,
+    broker::{
+        AckTimeout, BoxFuture, BoxStream, Capabilities, ConsumeError, ConsumeOptions, Control,
+        Health, OpenError, Priorities, Replies,
+    },
     connection::ConnectionSettings,
     telemetry,
     topology::{Plan, TopologyError},
@@ -46,6 +50,7 @@ use std::{
         atomic::AtomicU64,
         mpsc::{self, Sender},
     },
+    time::Duration,
 };
 use store::Paths;
 use tokio::{sync::oneshot, time::timeout};
@@ -158,6 +163,17 @@ impl Broker for SqliteBroker {
         Box::pin(consume::consume(&self.0, options))
     }
 
+    fn control(
+        &self,
+        _: Vec<QueueName>,
+    ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
+        todo!()
+    }
+
+    fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
+        todo!()
+    }
+
     fn ensure_topology<'a>(
         &'a self,
         topology: &'a Topology,
@@ -179,6 +195,10 @@ impl Broker for SqliteBroker {
             queue_kinds: vec![QueueKind::Quorum, QueueKind::Classic],
             lists_queues: true,
             payload_bytes_max: self.0.settings.payload_bytes_max,
+            delay_resolution: Duration::from_millis(1),
+            delay_max: Duration::from_secs(1 << 32),
+            priorities: Priorities::Ten,
+            ack_timeout: AckTimeout::Unlimited,
         }
     }
 

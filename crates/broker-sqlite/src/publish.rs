@@ -100,7 +100,9 @@ impl Window {
 
 /// Publishes one task: checks, waits for room, hands it to the writer, waits for the commit.
 pub(crate) async fn publish(inner: &Inner, publication: Publication) -> PublishOutcome {
-    let Publication { destination, task } = publication;
+    let Publication {
+        destination, task, ..
+    } = publication;
     let id = task.id.clone();
     let headers = match check(&task, inner.settings.payload_bytes_max) {
         Ok(headers) => headers,
@@ -181,6 +183,7 @@ pub(crate) fn apply(
     let targets = match destination {
         Destination::Queue(name) => queues.find(batch.sql, name.as_str())?.into_iter().collect(),
         Destination::Topic(name) => queues.behind(batch.sql, name.as_str())?,
+        Destination::Reply(name) => queues.find(batch.sql, name)?.into_iter().collect(),
     };
     let bytes = signed(publish.task.payload.len());
     if targets.is_empty() {

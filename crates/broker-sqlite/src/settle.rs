@@ -5,7 +5,7 @@
 
 use crate::{batch::Batch, convert, writer::Command};
 use pumasi_common::{
-    DeadLetter, DeadReason, QueueName, Settlement, Task,
+    DeadLetter, DeadReason, Publication, QueueName, Settlement, Task,
     broker::{SettleError, Settler},
     wire,
 };
@@ -92,6 +92,7 @@ impl Settler for Held {
         token: u64,
         task: &Arc<Task>,
         settlement: Settlement,
+        _reply: Option<Box<Publication>>,
     ) -> Result<(), SettleError> {
         let place = self
             .places()
@@ -100,6 +101,7 @@ impl Settler for Held {
         let end = match settlement {
             Settlement::Ack => End::Ack,
             Settlement::Release => End::Release,
+            Settlement::Retry(_) => todo!(),
             Settlement::DeadLetter(letter) => {
                 End::Dead(dead_headers(Task::clone(task), &self.queue, &letter))
             }

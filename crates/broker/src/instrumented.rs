@@ -2,8 +2,11 @@
 
 use crate::trace;
 use pumasi_common::{
-    Broker, BrokerAdmin, Consumer, Diagnostic as _, Publication, PublishOutcome, Topology,
-    broker::{BoxFuture, Capabilities, ConsumeError, ConsumeOptions, Health},
+    Broker, BrokerAdmin, Consumer, Diagnostic as _, Publication, PublishOutcome, QueueName,
+    Topology,
+    broker::{
+        BoxFuture, BoxStream, Capabilities, ConsumeError, ConsumeOptions, Control, Health, Replies,
+    },
     topology::{Plan, TopologyError},
 };
 use std::sync::Arc;
@@ -70,6 +73,17 @@ impl Broker for Instrumented {
         options: ConsumeOptions,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>> {
         self.inner.consume(options)
+    }
+
+    fn control(
+        &self,
+        queues: Vec<QueueName>,
+    ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
+        self.inner.control(queues)
+    }
+
+    fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
+        self.inner.replies()
     }
 
     fn ensure_topology<'a>(

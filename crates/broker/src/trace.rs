@@ -59,6 +59,7 @@ pub(crate) fn publish_span(publication: &Publication, system: &'static str) -> S
     let destination = match &publication.destination {
         Destination::Queue(name) => name.as_str(),
         Destination::Topic(name) => name.as_str(),
+        Destination::Reply(name) => name.as_str(),
     };
     info_span!(
         "publish",
@@ -107,6 +108,7 @@ pub fn settle_span(delivery: &Delivery, settlement: &Settlement, system: &'stati
     let (name, word) = match settlement {
         Settlement::Ack => ("ack", "ack"),
         Settlement::Release => ("nack", "release"),
+        Settlement::Retry(_) => ("ack", "retry"),
         Settlement::DeadLetter(_) => ("nack", "dead-letter"),
     };
     info_span!(

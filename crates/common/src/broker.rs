@@ -5,18 +5,20 @@
 
 pub mod admin;
 pub mod consume;
+pub mod control;
 pub mod publish;
 
-pub use admin::{AdminError, BrokerAdmin, QueueStatus};
+pub use admin::{AdminError, BrokerAdmin, Cancelled, Pause, QueueStatus};
 pub use consume::{ConsumeError, ConsumeOptions, Consumer, Delivery, SettleError, Settler};
+pub use control::{BoxStream, Control};
 pub use publish::{Destination, Publication, PublishOutcome, Refusal, Uncertainty};
 
 use crate::{
     error::Cause,
-    queue::QueueKind,
+    queue::{QueueKind, QueueName},
     topology::{Plan, Topology, TopologyError},
 };
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 /// A boxed future, as the object-safe contract returns them.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -37,6 +39,16 @@ pub trait Broker: Send + Sync + fmt::Debug {
         &self,
         options: ConsumeOptions,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>>;
+
+    /// Listens to what operators ask of workers: what is in force for these queues comes first,
+    /// then what changes. Survives lost connections; ends when the broker is closed.
+    fn control(
+        &self,
+        queues: Vec<QueueName>,
+    ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>>;
+
+    /// Makes a queue for outcomes, which is gone some time after nobody uses it, and consumes it.
+    fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>>;
 
     /// Makes the topology exist; changes nothing that exists, reports what differs.
     fn ensure_topology<'a>(
@@ -76,6 +88,52 @@ pub struct Capabilities {
     pub lists_queues: bool,
     /// The largest payload in bytes.
     pub payload_bytes_max: usize,
+    /// What a delay is rounded up to.
+    pub delay_resolution: Duration,
+    /// The longest delay.
+    pub delay_max: Duration,
+    /// Which priorities change the order of a queue of this kind.
+    pub priorities: Priorities,
+    /// How long a delivery may stay unsettled before the broker takes it back.
+    pub ack_timeout: AckTimeout,
+}
+
+/// Which priorities change the order in which ready tasks are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priorities {
+    /// None: every task is handed out in turn.
+    None,
+    /// Two levels: 0 to 4, and 5 to 9 twice as often.
+    Two,
+    /// Each of 0 to 9, strictly.
+    Ten,
+}
+
+/// How long a delivery may stay unsettled before the broker takes it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckTimeout {
+    /// As long as its consumer lives.
+    Unlimited,
+    /// As each consumer says, [`ConsumeOptions::ack_timeout`].
+    OfConsumer,
+    /// As the broker is configured; a consumer cannot change it.
+    OfBroker(Duration),
+}
+
+/// A queue for outcomes, and its consumer. Closing the consumer deletes the queue.
+pub struct Replies {
+    /// What goes into a task's `reply_to`.
+    pub to: String,
+    /// The outcomes.
+    pub consumer: Box<dyn Consumer>,
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies")
+            .field("to", &self.to)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether the broker can be worked with now.

@@ -54,6 +54,14 @@ pub struct ConnectionSettings {
     /// Default 10 s, at least 1 s.
     #[serde(with = "crate::field::duration")]
     pub stall_timeout: Duration,
+    /// How long the same id, given by a caller, is taken for the same task: submitted again it is
+    /// accepted, and not done again where that can be known. `0s` for never. Default 1 h.
+    #[serde(with = "crate::field::duration")]
+    pub duplicate_window: Duration,
+    /// RabbitMQ up to 4.2: what `consumer_timeout` is in its configuration, the longest that a
+    /// worker may keep a task. From 4.3 on each worker says it itself. Default 30 min, as there.
+    #[serde(with = "crate::field::duration")]
+    pub ack_timeout: Duration,
     /// RabbitMQ: address of the management API, like `http://host:15672`, so that `queue list` tells
     /// every queue. User and password are those of the broker. Default: none.
     pub management_url: Option<String>,
@@ -77,6 +85,8 @@ impl Default for ConnectionSettings {
             publish_window_bytes: 16 * 1024 * 1024,
             payload_bytes_max: 8 * 1024 * 1024,
             stall_timeout: Duration::from_secs(10),
+            duplicate_window: Duration::from_secs(3600),
+            ack_timeout: Duration::from_secs(30 * 60),
             management_url: None,
         }
     }

@@ -64,6 +64,34 @@ pub mod duration {
     }
 }
 
+/// `#[serde(with = "pumasi_common::field::duration_option")]`: a duration that may be absent.
+pub mod duration_option {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    /// Writes a duration as text, or nothing.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::duration::serialize(value, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads a duration from text, where there is one.
+    ///
+    /// # Errors
+    /// When the text is not a number followed by a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| super::duration::parse(&text))
+            .transpose()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
 /// `#[serde(with = "pumasi_common::field::size")]`: `"64KiB"`, `"1MB"`, in bytes.
 pub mod size {
     use serde::{Deserialize, Deserializer, Serializer};

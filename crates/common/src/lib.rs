@@ -9,6 +9,7 @@ pub mod connection;
 pub mod error;
 pub mod field;
 pub mod queue;
+pub mod retry;
 pub mod settlement;
 pub mod task;
 pub mod telemetry;
@@ -21,6 +22,7 @@ pub use broker::{
 pub use connection::ConnectionSettings;
 pub use error::{Diagnostic, ErrorCode, Retryability};
 pub use queue::{QueueKind, QueueName, QueueSpec, SubscriptionName, TopicName};
+pub use retry::{RetryPolicy, RetryRules};
 pub use settlement::{DeadLetter, DeadReason, Settlement};
 pub use task::{Task, TaskId, TaskKind};
 pub use topology::Topology;

@@ -1,11 +1,15 @@
 //! Names and descriptions of queues, topics and subscriptions.
 
-use crate::error::{Diagnostic, ErrorCode, Retryability};
+use crate::{
+    error::{Diagnostic, ErrorCode, Retryability},
+    retry::RetryRules,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU64, sync::Arc};
 
-/// Longest name in bytes, so that `NAME.dead` still fits an AMQP short string.
-pub const NAME_BYTES_MAX: usize = 200;
+/// Longest name in bytes, so that a delayed task's routing key, 28 bits with their dots before the
+/// name, still fits an AMQP short string.
+pub const NAME_BYTES_MAX: usize = 199;
 
 /// A name that breaks the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +47,7 @@ pub(crate) fn check_name(what: &'static str, value: &str) -> Result<Arc<str>, Na
         return Err(refuse("it is empty"));
     }
     if value.len() > NAME_BYTES_MAX {
-        return Err(refuse("it is longer than 200 bytes"));
+        return Err(refuse("it is longer than 199 bytes"));
     }
     if !value.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(refuse("it does not begin with a letter or digit"));
@@ -103,7 +107,7 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Checks and takes a name: 1–200 of `A-Z a-z 0-9 . _ - :`, first a letter or digit.
+            /// Checks and takes a name: 1–199 of `A-Z a-z 0-9 . _ - :`, first a letter or digit.
             ///
             /// # Errors
             /// [`NameError`] names the value and the rule it breaks.
@@ -143,6 +147,13 @@ impl QueueName {
     #[must_use]
     pub fn dead(&self) -> Self {
         Self(Arc::from(format!("{}.dead", self.0)))
+    }
+
+    /// The queue where tasks wait that were with workers when these died: `Q.suspects`. Each is
+    /// run alone.
+    #[must_use]
+    pub fn suspects(&self) -> Self {
+        Self(Arc::from(format!("{}.suspects", self.0)))
     }
 
     /// The work queue of a subscription: `T.S`.
@@ -204,6 +215,9 @@ pub struct QueueSpec {
     /// Where dead letters go. Default `NAME.dead`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_queue: Option<QueueName>,
+    /// When its failed tasks are tried again, where that differs from `worker.retry`.
+    #[serde(default, skip_serializing_if = "RetryRules::is_empty")]
+    pub retry: RetryRules,
 }
 
 fn delivery_limit() -> u32 {
@@ -221,6 +235,20 @@ impl QueueSpec {
             bytes_max: None,
             delivery_limit: DELIVERY_LIMIT,
             dead_letter_queue: None,
+            retry: RetryRules::default(),
+        }
+    }
+
+    /// The queue of this one's suspects; their dead letters are those of the work queue.
+    #[must_use]
+    pub fn suspects(&self) -> Self {
+        Self {
+            kind: match self.kind {
+                QueueKind::Quorum => QueueKind::Quorum,
+                QueueKind::Classic | QueueKind::Transient => QueueKind::Classic,
+            },
+            dead_letter_queue: Some(self.dead_letters()),
+            ..Self::new(self.name.suspects())
         }
     }
 
@@ -262,7 +290,7 @@ mod tests {
             ("a b", "not allowed"),
             ("../x", "begin with a letter"),
             ("amq.x", "belong to the broker"),
-            (&"x".repeat(201), "longer than 200"),
+            (&"x".repeat(200), "longer than 199"),
             ("e\u{301}", "not allowed"),
         ] {
             let error = QueueName::new(bad).unwrap_err();

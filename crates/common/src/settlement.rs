@@ -1,15 +1,19 @@
 //! What is told to the broker about a delivery, exactly once.
 
+use crate::{broker::Publication, queue::QueueName};
 use std::fmt;
 
 /// The longest error text that travels with a dead letter, in bytes.
 pub const DEAD_ERROR_BYTES_MAX: usize = 2048;
 
 /// What is told to the broker about a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Settlement {
     /// Done; the broker forgets the task.
     Ack,
+    /// Replaced by a copy that is ready later, or elsewhere: the copy is published and confirmed,
+    /// then the original is acknowledged. A crash in between leaves both, never none.
+    Retry(Box<Publication>),
     /// Moved aside to the queue's dead letters, for a person to look at.
     DeadLetter(Box<DeadLetter>),
     /// Given back unprocessed; ready again for any worker, the attempt not counted.
@@ -25,6 +29,8 @@ pub struct DeadLetter {
     pub error: String,
     /// Which worker decided it.
     pub worker: String,
+    /// The work queue it came from, where that is not the queue it was delivered from.
+    pub queue: Option<QueueName>,
 }
 
 impl DeadLetter {
@@ -40,6 +46,7 @@ impl DeadLetter {
             reason,
             error,
             worker: worker.to_owned(),
+            queue: None,
         }
     }
 }
@@ -55,7 +62,7 @@ pub enum DeadReason {
     Malformed,
     /// No handler for this kind.
     UnknownKind,
-    /// The handler's process ended abruptly or it panicked.
+    /// The handler's process ended abruptly, it panicked, or its worker died with it.
     Crashed,
     /// It was not started in time.
     Expired,
@@ -73,6 +80,32 @@ impl DeadReason {
             Self::Crashed => "crashed",
             Self::Expired => "expired",
         }
+    }
+}
+
+impl DeadReason {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::AttemptsSpent,
+        Self::Rejected,
+        Self::Malformed,
+        Self::UnknownKind,
+        Self::Crashed,
+        Self::Expired,
+    ];
+}
+
+impl std::str::FromStr for DeadReason {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|reason| reason.as_str() == text);
+        known.ok_or_else(|| {
+            let words = Self::ALL.map(Self::as_str).join(", ");
+            format!(
+                "`{}` is not a reason: expected one of {words}",
+                text.escape_debug()
+            )
+        })
     }
 }
 

@@ -41,6 +41,13 @@ pub struct Task {
     pub attempts_max: Option<NonZeroU32>,
     /// Longest run of one attempt; `None` leaves it to the worker.
     pub timeout: Option<Duration>,
+    /// When it expires, in milliseconds since 1970, where the broker does not count the wait
+    /// itself: the task was kept back.
+    pub not_after_ms: Option<u64>,
+    /// When its first failed attempt ended, in seconds since 1970.
+    pub failed_since: Option<u64>,
+    /// Whether whoever gets the outcome also wants to hear how it goes on.
+    pub wants_progress: bool,
     /// The W3C context of its creation.
     pub trace: Option<TraceContext>,
     /// Headers of the caller's own, without those that have a field here.
@@ -71,6 +78,9 @@ impl Task {
             attempt: NonZeroU32::MIN,
             attempts_max: None,
             timeout: None,
+            not_after_ms: None,
+            failed_since: None,
+            wants_progress: false,
             trace: None,
             headers: Headers::default(),
         }

@@ -160,10 +160,7 @@ impl Request {
     /// As [`Request::into_task`].
     pub fn to_queue(self, queue: &QueueName) -> Result<Publication, SubmitError> {
         let destination = Destination::Queue(queue.clone());
-        Ok(Publication {
-            destination,
-            task: self.into_task()?,
-        })
+        Ok(Publication::new(destination, self.into_task()?))
     }
 }
 

@@ -78,10 +78,10 @@ pub async fn fill(broker: &dyn Broker, queue: &QueueName, order: &Order) {
     let payload = bytes::Bytes::from(order.payload());
     let mut outcomes = stream::iter(0..order.count)
         .map(|_| {
-            broker.publish(Publication {
-                destination: destination.clone(),
-                task: Task::new(payload.clone()),
-            })
+            broker.publish(Publication::new(
+                destination.clone(),
+                Task::new(payload.clone()),
+            ))
         })
         .buffer_unordered(order.window.into());
     while let Some(outcome) = outcomes.next().await {
@@ -101,6 +101,7 @@ pub async fn drain(broker: &dyn Broker, queue: &QueueName, order: &Order) {
         queue: queue.clone(),
         prefetch: NonZeroU16::new(order.window).unwrap(),
         consumer: "bench".to_owned(),
+        ack_timeout: None,
     };
     let mut consumer = broker.consume(options).await.unwrap();
     for _ in 0..order.count {

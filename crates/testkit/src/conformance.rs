@@ -85,7 +85,7 @@ pub(crate) async fn with_queue(subject: &Subject) -> QueueName {
 pub(crate) async fn publish(subject: &Subject, queue: &QueueName, task: Task) {
     let id = task.id.clone();
     let destination = Destination::Queue(queue.clone());
-    match subject.publish(Publication { destination, task }).await {
+    match subject.publish(Publication::new(destination, task)).await {
         PublishOutcome::Accepted(accepted) => assert_eq!(accepted, id),
         other => panic!("not accepted: {other:?}"),
     }
@@ -101,6 +101,7 @@ pub(crate) async fn consume(
         queue: queue.clone(),
         prefetch,
         consumer: "case".to_owned(),
+        ack_timeout: None,
     };
     subject.consume(options).await.unwrap()
 }

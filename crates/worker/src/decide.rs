@@ -74,6 +74,7 @@ mod tests {
         let reason = |outcome| match decide(outcome, "w") {
             Settlement::Ack => "ack",
             Settlement::Release => "release",
+            Settlement::Retry(_) => "retry",
             Settlement::DeadLetter(letter) => letter.reason.as_str(),
         };
         let text = || "e".to_owned();

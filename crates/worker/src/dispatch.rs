@@ -102,6 +102,7 @@ fn settle(shared: &Shared, delivery: Delivery, outcome: Outcome) {
     match &settlement {
         Settlement::Ack => debug!(task = %task.id, "task completed"),
         Settlement::Release => debug!(task = %task.id, "delivery released"),
+        Settlement::Retry(_) => debug!(task = %task.id, "task tried again later"),
         Settlement::DeadLetter(letter) => {
             warn!(task = %task.id, reason = %letter.reason, error = %letter.error, "task dead-lettered");
         }

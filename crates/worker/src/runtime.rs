@@ -145,6 +145,7 @@ impl Worker {
                 queue: queue.clone(),
                 prefetch,
                 consumer: name.clone(),
+                ack_timeout: None,
             };
             consumers.push(self.broker.consume(options).await?);
         }

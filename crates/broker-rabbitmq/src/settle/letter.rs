@@ -62,8 +62,5 @@ fn addressed(mut task: Task, queues: &Queues, letter: &DeadLetter) -> Publicatio
     wire::mark_dead(&mut task, &queues.work, letter, now);
     // A dead letter waits for a person, however long that takes.
     task.expires_after = None;
-    Publication {
-        destination: Destination::Queue(queues.dead.clone()),
-        task,
-    }
+    Publication::new(Destination::Queue(queues.dead.clone()), task)
 }

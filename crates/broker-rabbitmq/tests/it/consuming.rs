@@ -113,6 +113,7 @@ fn a_missing_queue_is_named() {
             queue: name("nowhere"),
             prefetch: NonZeroU16::MIN,
             consumer: "test".to_owned(),
+            ack_timeout: None,
         };
         let error = broker.consume(options).await.err().unwrap();
         assert!(

@@ -75,10 +75,10 @@ async fn declare(broker: &RabbitMqBroker, queue: &str, kind: QueueKind) {
 }
 
 fn publication(queue: &str, payload: &str) -> Publication {
-    Publication {
-        destination: Destination::Queue(name(queue)),
-        task: Task::new(payload.to_owned()),
-    }
+    Publication::new(
+        Destination::Queue(name(queue)),
+        Task::new(payload.to_owned()),
+    )
 }
 
 async fn publish(broker: &RabbitMqBroker, queue: &str, payload: &str) {
@@ -94,6 +94,7 @@ async fn consume(broker: &RabbitMqBroker, queue: &str, prefetch: u16) -> Box<dyn
         queue: name(queue),
         prefetch: NonZeroU16::new(prefetch).unwrap(),
         consumer: "test".to_owned(),
+        ack_timeout: None,
     };
     broker.consume(options).await.unwrap()
 }

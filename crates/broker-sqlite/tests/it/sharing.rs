@@ -31,10 +31,7 @@ async fn a_task_comes_out_as_it_went_in() {
         .set("b", HeaderValue::Bytes(vec![0, 200].into()));
     task.headers.set("f", HeaderValue::Float(0.1));
     let outcome = broker
-        .publish(Publication {
-            destination: Destination::Queue(queue()),
-            task: task.clone(),
-        })
+        .publish(Publication::new(Destination::Queue(queue()), task.clone()))
         .await;
     assert!(
         matches!(outcome, PublishOutcome::Accepted(_)),
@@ -241,10 +238,7 @@ async fn an_event_reaches_every_subscription_and_an_unknown_name_is_unroutable()
     let dir = tempdir().unwrap();
     let broker = open(&dir.path().join("s.db")).await;
     let topic = TopicName::new("orders").unwrap();
-    let publication = Publication {
-        destination: Destination::Topic(topic.clone()),
-        task: Task::new("event"),
-    };
+    let publication = Publication::new(Destination::Topic(topic.clone()), Task::new("event"));
     let outcome = broker.publish(publication.clone()).await;
     assert!(matches!(
         outcome,

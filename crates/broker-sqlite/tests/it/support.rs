@@ -31,10 +31,7 @@ pub(crate) async fn open(path: &Path) -> Arc<SqliteBroker> {
 }
 
 pub(crate) async fn publish(broker: &SqliteBroker, text: &str) -> PublishOutcome {
-    let publication = Publication {
-        destination: Destination::Queue(queue()),
-        task: Task::new(text.to_owned()),
-    };
+    let publication = Publication::new(Destination::Queue(queue()), Task::new(text.to_owned()));
     broker.publish(publication).await
 }
 
@@ -55,6 +52,7 @@ pub(crate) async fn consume(
         queue: of.clone(),
         prefetch: NonZeroU16::new(prefetch).unwrap(),
         consumer: "test".to_owned(),
+        ack_timeout: None,
     };
     broker.consume(options).await.unwrap()
 }

@@ -8,10 +8,14 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, SpanData, SpanExporter},
 };
 use pumasi_common::{
-    Destination, QueueName, Refusal, Task, queue::QueueKind, task::TraceContext,
+    Destination, Refusal, Task,
+    broker::{AckTimeout, Priorities},
+    queue::QueueKind,
+    task::TraceContext,
     telemetry::SYSTEM_SQLITE,
 };
 use std::sync::Mutex;
+use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Keeps what is published and refuses everything.
@@ -26,6 +30,15 @@ impl Broker for Full {
         Box::pin(async { PublishOutcome::Refused(id, Refusal::Full { destination }) })
     }
     fn consume(&self, _: ConsumeOptions) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>> {
+        unreachable!()
+    }
+    fn control(
+        &self,
+        _: Vec<QueueName>,
+    ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
+        unreachable!()
+    }
+    fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
         unreachable!()
     }
     fn ensure_topology<'a>(
@@ -44,6 +57,10 @@ impl Broker for Full {
             queue_kinds: vec![QueueKind::Quorum],
             lists_queues: false,
             payload_bytes_max: 1,
+            delay_resolution: Duration::from_millis(1),
+            delay_max: Duration::MAX,
+            priorities: Priorities::None,
+            ack_timeout: AckTimeout::Unlimited,
         }
     }
     fn health(&self) -> Health {
@@ -68,10 +85,7 @@ impl SpanExporter for Exported {
 }
 
 fn publication(task: Task) -> Publication {
-    Publication {
-        destination: Destination::Queue(QueueName::new("email").unwrap()),
-        task,
-    }
+    Publication::new(Destination::Queue(QueueName::new("email").unwrap()), task)
 }
 
 #[tokio::test]

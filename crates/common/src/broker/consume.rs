@@ -1,6 +1,6 @@
 //! Consuming: one subscription on one queue, its deliveries and how each is settled.
 
-use super::BoxFuture;
+use super::{BoxFuture, Publication};
 use crate::{
     error::{Cause, Diagnostic, ErrorCode, Retryability},
     queue::QueueName,
@@ -8,7 +8,12 @@ use crate::{
     task::Task,
 };
 use futures_core::Stream;
-use std::{fmt, num::NonZeroU16, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU16,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What a consumer asks of the broker.
 #[derive(Clone, Debug)]
@@ -19,6 +24,9 @@ pub struct ConsumeOptions {
     pub prefetch: NonZeroU16,
     /// Who consumes, for an operator's eyes: the worker's name.
     pub consumer: String,
+    /// The longest a delivery of this consumer may stay unsettled, where a consumer can say so
+    /// ([`AckTimeout::OfConsumer`](super::AckTimeout)); `None` leaves it to the broker.
+    pub ack_timeout: Option<Duration>,
 }
 
 /// A consumer: a stream of deliveries that survives lost connections.
@@ -46,12 +54,16 @@ pub struct Delivery {
     redelivered: bool,
     delivery_count: u32,
     token: u64,
+    received_at: Instant,
     settler: Option<Arc<dyn Settler>>,
 }
 
 /// Tells a broker how deliveries of one consumer are settled. Written by brokers only.
 pub trait Settler: Send + Sync {
     /// Takes the settlement of the delivery with this token, without waiting for the broker.
+    ///
+    /// A reply is published before the broker is told, in the same commit where there is one. It
+    /// is best effort: one that nobody takes changes nothing about the settlement.
     ///
     /// # Errors
     /// [`SettleError::Superseded`] when it is already known that the delivery is no longer ours.
@@ -60,6 +72,7 @@ pub trait Settler: Send + Sync {
         token: u64,
         task: &Arc<Task>,
         settlement: Settlement,
+        reply: Option<Box<Publication>>,
     ) -> Result<(), SettleError>;
 
     /// Whether the delivery is still ours, as far as is known.
@@ -76,6 +89,7 @@ impl Delivery {
             redelivered: false,
             delivery_count: 0,
             token,
+            received_at: Instant::now(),
             settler: Some(settler),
         }
     }
@@ -112,6 +126,12 @@ impl Delivery {
         self.delivery_count
     }
 
+    /// When it arrived here.
+    #[must_use]
+    pub fn received_at(&self) -> Instant {
+        self.received_at
+    }
+
     /// Whether it is still ours, as far as is known.
     #[must_use]
     pub fn is_current(&self) -> bool {
@@ -124,9 +144,22 @@ impl Delivery {
     ///
     /// # Errors
     /// [`SettleError::Superseded`] when the delivery is known to be another worker's by now.
-    pub fn settle(mut self, settlement: Settlement) -> Result<(), SettleError> {
+    pub fn settle(self, settlement: Settlement) -> Result<(), SettleError> {
+        self.settle_with(settlement, None)
+    }
+
+    /// As [`Delivery::settle`]; the reply is published first. Best effort: a requester that is
+    /// gone changes nothing about the settlement.
+    ///
+    /// # Errors
+    /// [`SettleError::Superseded`] when the delivery is known to be another worker's by now.
+    pub fn settle_with(
+        mut self,
+        settlement: Settlement,
+        reply: Option<Box<Publication>>,
+    ) -> Result<(), SettleError> {
         match self.settler.take() {
-            Some(settler) => settler.settle(self.token, &self.task, settlement),
+            Some(settler) => settler.settle(self.token, &self.task, settlement, reply),
             None => Err(SettleError::Superseded),
         }
     }
@@ -136,7 +169,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(settler) = self.settler.take() {
             // Superseded means that it is released already.
-            let _ = settler.settle(self.token, &self.task, Settlement::Release);
+            let _ = settler.settle(self.token, &self.task, Settlement::Release, None);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     queue::{QueueName, TopicName},
     task::{Task, TaskId},
 };
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Where a task is published to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,9 @@ pub enum Destination {
     Queue(QueueName),
     /// Publish-subscribe: every subscription of the topic.
     Topic(TopicName),
+    /// The outcome of a task, to whoever asked for it: the `reply_to` that came with the task,
+    /// whatever its name. RabbitMQ's direct reply-to is one.
+    Reply(String),
 }
 
 impl fmt::Display for Destination {
@@ -21,17 +24,44 @@ impl fmt::Display for Destination {
         match self {
             Self::Queue(name) => write!(f, "queue `{name}`"),
             Self::Topic(name) => write!(f, "topic `{name}`"),
+            Self::Reply(name) => write!(f, "reply queue `{}`", name.escape_debug()),
         }
     }
 }
 
 /// A task on its way to a destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     /// Where to.
     pub destination: Destination,
     /// What.
     pub task: Task,
+    /// How long from now it is kept back before it is ready; zero for not at all. Rounded up to
+    /// [`Capabilities::delay_resolution`](super::Capabilities). To a queue only.
+    pub delay: Duration,
+    /// Whether the caller chose the id, so that a second publish of it within the duplicate
+    /// window is the same task: accepted, and stored once where the broker can know.
+    pub once: bool,
+}
+
+impl Publication {
+    /// A task on its way to a destination, ready at once.
+    #[must_use]
+    pub fn new(destination: Destination, task: Task) -> Self {
+        Self {
+            destination,
+            task,
+            delay: Duration::ZERO,
+            once: false,
+        }
+    }
+
+    /// The same, ready after a delay.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
 }
 
 /// What became of a publish. Never a false failure: whatever may exist is `Unknown`.
@@ -152,6 +182,9 @@ impl Diagnostic for Refusal {
                 destination: Destination::Topic(_),
             } => "give the topic a subscription in the configuration, then `pumasi topology apply`"
                 .to_owned(),
+            Self::Unroutable {
+                destination: Destination::Reply(_),
+            } => return None,
             Self::Full { .. } => "wait until workers have made room, or raise the limit".to_owned(),
             Self::PayloadTooLarge { .. } | Self::HeadersTooLarge { .. } => {
                 "store large data elsewhere and submit a reference to it".to_owned()

@@ -10,7 +10,7 @@ impl Topology {
         let declarations = match self.declarations() {
             Ok(declarations) => declarations,
             Err(error) => {
-                let expected = "a topic and subscription of at most 200 bytes together";
+                let expected = "a topic and subscription of at most 199 bytes together";
                 return vec![("topics", error.value, expected)];
             }
         };

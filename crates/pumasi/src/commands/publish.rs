@@ -24,10 +24,7 @@ pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, 
         .broker
         .ensure_topology(&session.settings.topology())
         .await?;
-    let publication = Publication {
-        destination: Destination::Topic(arguments.topic),
-        task: request.into_task()?,
-    };
+    let publication = Publication::new(Destination::Topic(arguments.topic), request.into_task()?);
     let client = Client::new(Arc::clone(&session.broker));
     let outcome = submit::submit_one(&client, publication).await;
     let code = submit::tell_one(outcome, session.global.json);

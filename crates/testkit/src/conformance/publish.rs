@@ -48,10 +48,7 @@ pub(super) async fn a_task_for_a_queue_that_does_not_exist_is_refused_alone(subj
     let publications = (0..200).map(|number: u32| {
         let queue = if number == 100 { &bad } else { &good };
         let destination = Destination::Queue(queue.clone());
-        subject.publish(Publication {
-            destination,
-            task: Task::new(number.to_string()),
-        })
+        subject.publish(Publication::new(destination, Task::new(number.to_string())))
     });
     let outcomes: Vec<PublishOutcome> = stream::iter(publications).buffered(200).collect().await;
     for (number, outcome) in outcomes.iter().enumerate() {
@@ -70,7 +67,7 @@ pub(super) async fn a_payload_over_the_limit_is_refused_before_it_is_sent(subjec
     let limit = subject.capabilities().payload_bytes_max;
     let task = Task::new(vec![0_u8; limit + 1]);
     let destination = Destination::Queue(queue.clone());
-    let outcome = subject.publish(Publication { destination, task }).await;
+    let outcome = subject.publish(Publication::new(destination, task)).await;
     assert!(
         matches!(
             outcome,
@@ -117,10 +114,7 @@ pub(super) async fn an_event_reaches_every_subscription(subject: Subject) {
     let task = Task::new("event");
     let destination = Destination::Topic(topic.clone());
     let outcome = subject
-        .publish(Publication {
-            destination,
-            task: task.clone(),
-        })
+        .publish(Publication::new(destination, task.clone()))
         .await;
     assert!(
         matches!(outcome, PublishOutcome::Accepted(_)),
@@ -135,12 +129,7 @@ pub(super) async fn an_event_reaches_every_subscription(subject: Subject) {
         consumer.close().await;
     }
     let nobody = Destination::Topic(TopicName::new("silence").unwrap());
-    let outcome = subject
-        .publish(Publication {
-            destination: nobody,
-            task,
-        })
-        .await;
+    let outcome = subject.publish(Publication::new(nobody, task)).await;
     assert!(
         matches!(
             outcome,
@@ -154,10 +143,10 @@ pub(super) async fn tasks_published_together_arrive_in_their_order(subject: Subj
     const COUNT: u16 = 500;
     let queue = with_queue(&subject).await;
     let publications = (0..COUNT).map(|number| {
-        subject.publish(Publication {
-            destination: Destination::Queue(queue.clone()),
-            task: Task::new(number.to_string()),
-        })
+        subject.publish(Publication::new(
+            Destination::Queue(queue.clone()),
+            Task::new(number.to_string()),
+        ))
     });
     let outcomes: Vec<PublishOutcome> = stream::iter(publications)
         .buffer_unordered(usize::from(COUNT))

@@ -54,7 +54,10 @@ impl Bench {
     pub(crate) async fn submit(&self, queue: &str, kind: &str, payload: &str) {
         let task = Task::new(payload.to_owned()).with_kind(TaskKind::new(kind).unwrap());
         let destination = Destination::Queue(name(queue));
-        let outcome = self.broker.publish(Publication { destination, task }).await;
+        let outcome = self
+            .broker
+            .publish(Publication::new(destination, task))
+            .await;
         assert!(
             matches!(outcome, PublishOutcome::Accepted(_)),
             "{outcome:?}"
@@ -68,6 +71,7 @@ impl Bench {
             queue: name("work.dead"),
             prefetch: NonZeroU16::new(100).unwrap(),
             consumer: "test".to_owned(),
+            ack_timeout: None,
         };
         let mut consumer = self.broker.consume(options).await.unwrap();
         let mut found = Vec::new();

@@ -98,7 +98,7 @@ async fn a_task_may_ask_for_less_time_than_the_worker_grants() {
     let mut task = pumasi_common::Task::new("x").with_kind("hang".parse().unwrap());
     task.timeout = Some(Duration::from_millis(50));
     let destination = pumasi_common::Destination::Queue(crate::bench::name("work"));
-    let publication = pumasi_common::Publication { destination, task };
+    let publication = pumasi_common::Publication::new(destination, task);
     bench.broker.publish(publication).await;
     let running = start(worker);
     assert_eq!(bench.dead(1).await[0].1, "attempts-spent");

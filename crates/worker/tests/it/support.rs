@@ -102,7 +102,7 @@ impl Place {
         self.with_broker(async |broker| {
             broker.ensure_topology(&topology).await.unwrap();
             let destination = Destination::Queue(queue);
-            let outcome = broker.publish(Publication { destination, task }).await;
+            let outcome = broker.publish(Publication::new(destination, task)).await;
             assert!(
                 matches!(outcome, PublishOutcome::Accepted(_)),
                 "{outcome:?}"

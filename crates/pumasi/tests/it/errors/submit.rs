@@ -100,9 +100,9 @@ fn invalid_names_are_usage_errors() {
     ] {
         check(&run(&broker.url, arguments), 64, &[text]);
     }
-    let long = "q".repeat(201);
+    let long = "q".repeat(200);
     let output = run(&broker.url, &["submit", "-q", &long, "x"]);
-    check(&output, 64, &["it is longer than 200 bytes"]);
+    check(&output, 64, &["it is longer than 199 bytes"]);
     let config = broker.config("[[topics]]\nname = 'orders'\nsubscriptions = ['a b']\n");
     let output = run(&broker.url, &["--config", &config, "topology", "plan"]);
     check(&output, 64, &["error[PU1001]", "invalid subscription name"]);
