@@ -1,13 +1,15 @@
 //! The words and the contract of Pumasi: no I/O, no runtime, no transport.
 //!
 //! Read in this order: [`task`] (what travels), [`queue`] and [`topology`] (where it waits),
-//! [`settlement`] (what is told to the broker), [`broker`] (the contract both brokers fulfil),
+//! [`settlement`] (what is told to the broker), [`retry`] (when it is tried again), [`outcome`]
+//! (what whoever asked gets to hear), [`broker`] (the contract both brokers fulfil),
 //! [`connection`] (how a broker is reached), [`error`] (how failure is reported).
 
 pub mod broker;
 pub mod connection;
 pub mod error;
 pub mod field;
+pub mod outcome;
 pub mod queue;
 pub mod retry;
 pub mod settlement;

@@ -3,8 +3,18 @@
 use crate::{broker::Publication, queue::QueueName};
 use std::fmt;
 
-/// The longest error text that travels with a dead letter, in bytes.
-pub const DEAD_ERROR_BYTES_MAX: usize = 2048;
+/// The longest error text that travels with a dead letter or an outcome, in bytes.
+pub const ERROR_BYTES_MAX: usize = 2048;
+
+/// The text up to this many bytes, cut at a character border.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
 
 /// What is told to the broker about a delivery.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +47,9 @@ impl DeadLetter {
     /// A dead letter with its error cut to the limit at a character border.
     #[must_use]
     pub fn new(reason: DeadReason, error: &str, worker: &str) -> Self {
-        let mut end = error.len().min(DEAD_ERROR_BYTES_MAX);
-        while !error.is_char_boundary(end) {
-            end -= 1;
-        }
-        let error = error.get(..end).unwrap_or_default().to_owned();
         Self {
             reason,
-            error,
+            error: cut(error, ERROR_BYTES_MAX).to_owned(),
             worker: worker.to_owned(),
             queue: None,
         }
