@@ -1,4 +1,5 @@
-//! The HTTP gateway: `POST /v1/queues/{queue}/tasks?kind=` with any body.
+//! The HTTP gateway: `POST /v1/queues/{queue}/tasks?kind=` with any body; the query may also hold
+//! `id`, `delay` or `at`, `expires`, `timeout`, `priority` and `attempts`.
 //!
 //! 202 with the id only after the broker's confirm; 503 with `Retry-After` when the broker cannot
 //! take it. Errors are `application/problem+json`. What a client may take of the process is
@@ -10,7 +11,11 @@ mod problem;
 
 pub use config::GatewayConfig;
 
-use crate::{Client, submit::Request};
+use crate::{
+    Client,
+    start::{self, Start},
+    submit::Request,
+};
 use axum::{
     Json, Router,
     extract::{
@@ -26,14 +31,14 @@ use problem::Problem;
 use pumasi_broker::trace;
 use pumasi_common::{
     Diagnostic, ErrorCode, PublishOutcome, QueueName, Retryability, TaskId, TaskKind,
-    broker::Publication, task::TraceContext, telemetry,
+    broker::Publication, field, task::TraceContext, telemetry,
 };
 use pumasi_service::{
     http::{self, Limits},
     shutdown::Shutdown,
 };
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 /// The route of a submit, as it is matched and as traces name it.
@@ -45,6 +50,14 @@ const SUBMIT: &str = "/v1/queues/{queue}/tasks";
 struct SubmitQuery {
     kind: Option<TaskKind>,
     id: Option<TaskId>,
+    delay: Option<String>,
+    at: Option<String>,
+    #[serde(default, with = "field::duration_option")]
+    expires: Option<Duration>,
+    #[serde(default, with = "field::duration_option")]
+    timeout: Option<Duration>,
+    priority: Option<u8>,
+    attempts: Option<NonZeroU32>,
 }
 
 /// The answer to an accepted submit.
@@ -166,6 +179,10 @@ async fn accept(
     let queue = QueueName::new(&queue).map_err(|error| Problem::of(&error))?;
     let Query(query) =
         query.map_err(|error| Problem::argument(error.status(), error.body_text()))?;
+    let (delay, at) = (query.delay.as_deref(), query.at.as_deref());
+    // The caller's clock may be in any time zone: its time has to say its offset.
+    let start = Start::of_texts(delay, at, start::instant)
+        .map_err(|problem| Problem::argument(StatusCode::BAD_REQUEST, problem))?;
     let content_type = text(request.headers(), header::CONTENT_TYPE.as_str());
     let (payload, held) = gateway.bodies.read(request.into_body()).await?;
     let request = Request {
@@ -173,7 +190,12 @@ async fn accept(
         content_type,
         kind: query.kind,
         id: query.id,
-        ..Request::default()
+        start,
+        expires: query.expires,
+        timeout: query.timeout,
+        priority: query.priority,
+        attempts_max: query.attempts,
+        headers: Vec::new(),
     };
     let publication = request
         .to_queue(&queue)

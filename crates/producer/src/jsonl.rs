@@ -1,10 +1,14 @@
 //! Tasks from a file of JSON lines.
 //!
 //! Shape of a line: `{"payload": any JSON, "kind": "image.resize", "id": "…", "queue": "…",
-//! "headers": {"k": "v"}, "priority": 5, "expires": "1h", "timeout": "30s", "attempts": 3}`;
-//! instead of `payload`, `"text": "…"` carries a text. Every key but the payload is optional.
+//! "headers": {"k": "v"}, "delay": "30s", "priority": 5, "expires": "1h", "timeout": "30s",
+//! "attempts": 3}`; instead of `payload`, `"text": "…"` carries a text; instead of `delay`,
+//! `"at": "2026-12-24T18:00"` names a time. Every key but the payload is optional.
 
-use crate::submit::{CONTENT_TYPE_JSON, CONTENT_TYPE_TEXT, Request};
+use crate::{
+    start::{self, Start},
+    submit::{CONTENT_TYPE_JSON, CONTENT_TYPE_TEXT, Request},
+};
 use pumasi_common::{
     Diagnostic, ErrorCode, QueueName, Retryability, TaskId, TaskKind, field::duration,
 };
@@ -48,6 +52,8 @@ struct Line<'a> {
     queue: Option<QueueName>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    delay: Option<String>,
+    at: Option<String>,
     priority: Option<u8>,
     expires: Option<String>,
     timeout: Option<String>,
@@ -77,6 +83,8 @@ pub fn read_line(number: u64, line: &[u8]) -> Result<(Request, Option<QueueName>
         content_type: Some(content_type.to_owned()),
         kind: line.kind,
         id: line.id,
+        start: Start::of_texts(line.delay.as_deref(), line.at.as_deref(), start::local)
+            .map_err(refuse)?,
         priority: line.priority,
         expires: time(line.expires).map_err(refuse)?,
         timeout: time(line.timeout).map_err(refuse)?,
@@ -107,12 +115,14 @@ mod tests {
     fn a_line_becomes_a_request_and_its_payload_keeps_its_bytes() {
         let (request, queue) = read_line(
             1,
-            br#"{"payload":{"b":1,  "a":2.50},"kind":"k","queue":"q","timeout":"3s"}"#,
+            br#"{"payload":{"b":1,  "a":2.50},"kind":"k","queue":"q","timeout":"3s","delay":"9s"}"#,
         )
         .unwrap();
         assert_eq!(&request.payload[..], br#"{"b":1,  "a":2.50}"#);
         assert_eq!(queue.unwrap().as_str(), "q");
         assert_eq!(request.timeout.unwrap().as_secs(), 3);
+        let delay = std::time::Duration::from_secs(9);
+        assert_eq!(request.start, Some(Start::After(delay)));
     }
 
     #[test]
@@ -154,6 +164,9 @@ mod tests {
             br#"{"payload":1,"text":"x"}"#,
             br#"{"payload":1,"kind":"a b"}"#,
             br#"{"payload":1,"timeout":"soon"}"#,
+            br#"{"payload":1,"delay":"soon"}"#,
+            br#"{"payload":1,"at":"soon"}"#,
+            br#"{"payload":1,"delay":"1s","at":"2026-12-24T18:00"}"#,
             b"\xff",
         ] {
             let error = read_line(7, line).unwrap_err();

@@ -7,8 +7,10 @@ pub mod client;
 pub mod gateway;
 pub mod jsonl;
 pub mod service;
+pub mod start;
 pub mod submit;
 
 pub use client::Client;
 pub use gateway::GatewayConfig;
+pub use start::Start;
 pub use submit::{Request, SubmitError};

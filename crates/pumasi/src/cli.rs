@@ -2,11 +2,12 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pumasi_common::{QueueKind, QueueName, TaskId, TaskKind, TopicName, field::duration};
+use pumasi_producer::start::{self, Start};
 use pumasi_worker::{AckMode, Prefetch};
 use std::{
     num::{NonZeroU16, NonZeroU32, NonZeroU64},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// The queue that is meant when none is named.
@@ -94,8 +95,8 @@ pub(crate) struct Submit {
     )]
     pub(crate) words: Vec<String>,
     /// A file of tasks, `-` for standard input. One JSON object per line: {"payload": any JSON} or
-    /// {"text": "…"}, and as needed kind, id, queue, headers, priority, expires, timeout, attempts.
-    /// The flags of these names count for lines that do not say it themselves
+    /// {"text": "…"}, and as needed kind, id, queue, headers, delay or at, expires, timeout, priority,
+    /// attempts. The flags of these names count for lines that do not say it themselves
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What to do with a malformed line of the file
@@ -110,13 +111,19 @@ pub(crate) struct Submit {
     /// The id, 1 to 128 bytes without spaces: makes the submit safe to repeat (default: a new UUIDv7)
     #[arg(long, conflicts_with = "file")]
     pub(crate) id: Option<TaskId>,
-    /// Do not start it any more after this time, like 1h; at most 49 days
+    /// Keep it back for this time, like 30s; at most 8.5 years
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "at")]
+    pub(crate) delay: Option<Duration>,
+    /// Keep it back until this time, like 2026-12-24T18:00 or, with its offset, 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = start::local)]
+    pub(crate) at: Option<SystemTime>,
+    /// Do not start it any more after this time, like 1h, counted from when it is ready; at most 49 days
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) expires: Option<Duration>,
     /// Longest run of one attempt, like 30s; the worker's own limit counts where it is shorter
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// Priority, 0 to 255
+    /// Priority, 0 to 9 (default: 4); RabbitMQ from 4.0 on tells 5 to 9 from 0 to 4
     #[arg(long)]
     pub(crate) priority: Option<u8>,
     /// Most attempts before it is a dead letter, 1 to 1000000
@@ -131,6 +138,14 @@ pub(crate) struct Submit {
     /// Do not declare the queue first: for users without configure permission
     #[arg(long)]
     pub(crate) no_declare: bool,
+}
+
+impl Submit {
+    /// When the tasks become ready that do not say it themselves.
+    pub(crate) fn start(&self) -> Option<Start> {
+        let after = self.delay.map(Start::After);
+        after.or_else(|| self.at.map(Start::At))
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -125,6 +125,18 @@ pub enum Refusal {
         /// What is wrong.
         problem: String,
     },
+    /// This broker has not what the task asks for.
+    #[error("{what} cannot be had of {product}: {problem}")]
+    Unsupported {
+        /// What was asked: `priority 7`.
+        what: String,
+        /// The broker's product and version.
+        product: String,
+        /// Why not.
+        problem: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// The user may not publish there.
     #[error("publishing to {destination} is not permitted: {reply}")]
     NotPermitted {
@@ -154,6 +166,7 @@ impl Diagnostic for Refusal {
             Self::Full { .. } => ErrorCode::QueueFull,
             Self::PayloadTooLarge { .. } | Self::HeadersTooLarge { .. } => ErrorCode::TaskTooLarge,
             Self::Property { .. } => ErrorCode::TaskInvalid,
+            Self::Unsupported { .. } => ErrorCode::Unsupported,
             Self::NotPermitted { .. } => ErrorCode::PermissionRefused,
             Self::Unavailable { .. } => ErrorCode::SubmitUnavailable,
             Self::StorageFull { .. } => ErrorCode::StoreFull,
@@ -168,6 +181,7 @@ impl Diagnostic for Refusal {
             | Self::PayloadTooLarge { .. }
             | Self::HeadersTooLarge { .. }
             | Self::Property { .. }
+            | Self::Unsupported { .. }
             | Self::NotPermitted { .. } => Retryability::Permanent,
         }
     }
@@ -189,6 +203,7 @@ impl Diagnostic for Refusal {
             Self::PayloadTooLarge { .. } | Self::HeadersTooLarge { .. } => {
                 "store large data elsewhere and submit a reference to it".to_owned()
             }
+            Self::Unsupported { instead, .. } => (*instead).to_owned(),
             Self::NotPermitted { .. } => "grant the user the permission that is named".to_owned(),
             Self::StorageFull { .. } => "make room on the disk and submit again".to_owned(),
             Self::Unavailable { .. } => "submit again with the same id".to_owned(),

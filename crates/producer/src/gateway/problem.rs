@@ -30,6 +30,7 @@ impl Problem {
             65 if error.code() == ErrorCode::TaskTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             65 => StatusCode::UNPROCESSABLE_ENTITY,
             69 if error.code() == ErrorCode::Unroutable => StatusCode::NOT_FOUND,
+            69 if error.code() == ErrorCode::Unsupported => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self {

@@ -67,6 +67,36 @@ fn a_wrong_request_is_a_problem_that_says_what_is_wrong() {
         ("POST /v1/queues/tasks/tasks?kind=a%20b", 400, "kind"),
         ("POST /v1/queues/tasks/tasks?id=", 400, "id"),
         ("POST /v1/queues/tasks/tasks?colour=red", 400, "colour"),
+        (
+            "POST /v1/queues/tasks/tasks?delay=soon",
+            400,
+            "not a duration",
+        ),
+        (
+            "POST /v1/queues/tasks/tasks?at=2026-12-24T18:00",
+            400,
+            "with its offset",
+        ),
+        (
+            "POST /v1/queues/tasks/tasks?at=2026-12-24T18:00:00Z&delay=1s",
+            400,
+            "both",
+        ),
+        (
+            "POST /v1/queues/tasks/tasks?priority=10",
+            422,
+            "expected 0 to 9",
+        ),
+        (
+            "POST /v1/queues/tasks/tasks?delay=9y",
+            422,
+            "1ms to 8.5 years",
+        ),
+        (
+            "POST /v1/queues/tasks/tasks?timeout=0s",
+            422,
+            "invalid timeout",
+        ),
         ("POST /v1/queues/nowhere/tasks", 404, "nowhere"),
         ("POST /v2/anything", 404, "/v2/anything"),
         ("GET /", 404, "nothing is served at /"),
@@ -84,6 +114,19 @@ fn a_wrong_request_is_a_problem_that_says_what_is_wrong() {
     check_problem(&ask(POST, &[b'x'; 1025]), 413, "1024");
     assert_eq!(ask(POST, &[b'x'; 1024]).status, 202);
     assert_eq!(producer.ready("tasks"), 1, "nothing else was stored");
+}
+
+#[test]
+fn a_priority_that_would_mean_nothing_is_a_problem_that_says_what_to_do() {
+    if Version::V3_10.available().is_err() {
+        return eprintln!("left out: RabbitMQ 3.10 is not here");
+    }
+    let url = RabbitMq::shared(Version::V3_10).new_vhost_url();
+    let producer = Producer::on(&url, &[]);
+    let answer = request(producer.gateway, &format!("{POST}?priority=7"), "", "x");
+    check_problem(&answer, 422, "priority 7 cannot be had of RabbitMQ 3.");
+    assert_eq!(answer.json()["code"], "PU3003");
+    assert_eq!(producer.ready("tasks"), 0);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::{
     failure::Failure,
     settings::Settings,
 };
-use pumasi_common::{Destination, broker::Publication};
 use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
 use std::{process::ExitCode, sync::Arc};
 
@@ -24,7 +23,7 @@ pub(super) async fn run(global: Global, arguments: Publish) -> Result<ExitCode, 
         .broker
         .ensure_topology(&session.settings.topology())
         .await?;
-    let publication = Publication::new(Destination::Topic(arguments.topic), request.into_task()?);
+    let publication = request.to_topic(&arguments.topic)?;
     let client = Client::new(Arc::clone(&session.broker));
     let outcome = submit::submit_one(&client, publication).await;
     let code = submit::tell_one(outcome, session.global.json);

@@ -14,7 +14,7 @@ use pumasi_common::{Diagnostic, ErrorCode, PublishOutcome, TaskId, broker::Publi
 use pumasi_producer::{Client, Request, submit::CONTENT_TYPE_TEXT};
 use pumasi_service::telemetry;
 use serde::Serialize;
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::SystemTime};
 use tracing::{Instrument as _, info_span};
 
 pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, Failure> {
@@ -27,6 +27,9 @@ pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, F
         }
         Some(path) => Input::File(file::Source::open(path)?),
     };
+    if arguments.at.is_some_and(|time| time <= SystemTime::now()) {
+        note("the time of --at has passed: what it stands for is ready at once");
+    }
     let session = Session::open_traced(global, loaded).await?;
     if !arguments.no_declare {
         let topology = session.settings.topology_of(&arguments.queue);
@@ -75,6 +78,7 @@ fn request(arguments: &Submit, bytes_max: usize) -> Result<Request, Failure> {
         ),
         kind: arguments.kind.clone(),
         id: arguments.id.clone(),
+        start: arguments.start(),
         priority: arguments.priority,
         expires: arguments.expires,
         timeout: arguments.timeout,

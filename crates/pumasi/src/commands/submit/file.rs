@@ -193,6 +193,7 @@ fn spawn_reader(source: Box<dyn Read + Send>, arguments: &Submit) -> mpsc::Recei
         queue: arguments.queue.clone(),
         request: Request {
             kind: arguments.kind.clone(),
+            start: arguments.start(),
             priority: arguments.priority,
             expires: arguments.expires,
             timeout: arguments.timeout,
@@ -263,6 +264,7 @@ fn task(number: u64, line: &[u8], defaults: &Defaults) -> Result<Publication, Li
     let (mut request, queue) = jsonl::read_line(number, line)?;
     let given = &defaults.request;
     request.kind = request.kind.or_else(|| given.kind.clone());
+    request.start = request.start.or(given.start);
     request.priority = request.priority.or(given.priority);
     request.expires = request.expires.or(given.expires);
     request.timeout = request.timeout.or(given.timeout);

@@ -96,6 +96,11 @@ fn invalid_names_are_usage_errors() {
         (&["submit", "--timeout", "soon", "x"], "is not a duration"),
         (&["submit", "--priority", "256", "x"], "invalid value '256'"),
         (&["submit", "--attempts", "0", "x"], "invalid value '0'"),
+        (&["submit", "--at", "soon", "x"], "is not a time: expected"),
+        (
+            &["submit", "--at", "2026-12-24T18:00", "--delay", "1s", "x"],
+            "cannot be used with",
+        ),
         (&["submit"], "required arguments were not provided"),
     ] {
         check(&run(&broker.url, arguments), 64, &[text]);
@@ -144,6 +149,22 @@ fn what_a_task_cannot_carry_is_refused_and_nothing_is_stored() {
                 "expected 1ms to 49 days",
             ),
             (
+                vec!["--delay", "0s"],
+                "PU4001",
+                "invalid delay 0s: expected 1ms to 8.5 years",
+            ),
+            (vec!["--delay", "9y"], "PU4001", "expected 1ms to 8.5 years"),
+            (
+                vec!["--at", "2126-01-01T00:00:00Z"],
+                "PU4001",
+                "expected 1ms to 8.5 years",
+            ),
+            (
+                vec!["--priority", "10"],
+                "PU4001",
+                "invalid priority 10: expected 0 to 9",
+            ),
+            (
                 vec!["--attempts", "1000001"],
                 "PU4001",
                 "expected 1 to 1000000",
@@ -157,6 +178,33 @@ fn what_a_task_cannot_carry_is_refused_and_nothing_is_stored() {
         }
         assert_eq!(ready(&broker.url, "work"), 0);
     });
+}
+
+#[test]
+fn a_priority_that_would_mean_nothing_is_refused_before_anything_is_sent() {
+    let urgent = ["submit", "-q", "urgent", "--priority", "7", "x"];
+    let embedded = TestBroker::embedded();
+    assert_eq!(lines(&embedded.url, &urgent).len(), 1);
+    let Some(broker) = TestBroker::rabbitmq(Version::V3_10) else {
+        return;
+    };
+    check(
+        &run(&broker.url, &urgent),
+        69,
+        &[
+            "error[PU3003]: priority 7 cannot be had of RabbitMQ 3.",
+            "help:  submit urgent tasks to a queue of their own, or use RabbitMQ 4.0 or later",
+        ],
+    );
+    assert_eq!(ready(&broker.url, "urgent"), 0);
+}
+
+#[test]
+fn a_time_that_has_passed_means_at_once_and_is_told() {
+    let broker = TestBroker::embedded();
+    let output = run(&broker.url, &["submit", "--at", "2001-01-01 00:00", "x"]);
+    check(&output, 0, &["the time of --at has passed"]);
+    assert_eq!(ready(&broker.url, "tasks"), 1);
 }
 
 fn with_input(url: &str, arguments: &[&str], input: &[u8]) -> Output {
