@@ -7,6 +7,7 @@ use crate::{
     },
     connection::Link,
     consume::{Consumers, RabbitMqConsumer, Source},
+    delay,
     publish::Publisher,
     topology::{self, Mode},
 };
@@ -16,7 +17,7 @@ use pumasi_common::{
     TaskId, Topology,
     broker::{
         AckTimeout, AdminError, BoxFuture, BoxStream, Cancelled, Capabilities, ConsumeError,
-        ConsumeOptions, Control, Health, OpenError, Pause, Priorities, QueueStatus, Replies,
+        ConsumeOptions, Control, Health, OpenError, Pause, QueueStatus, Replies,
     },
     connection::AmqpAddress,
     topology::{Plan, TopologyError},
@@ -140,6 +141,9 @@ impl Broker for RabbitMqBroker {
         async move {
             let link = &self.publish_link;
             let plan = topology::apply(link, topology, Mode::Ensure, self.limit()).await?;
+            if !plan.missing.is_empty() {
+                self.publisher.forget_delays();
+            }
             let mut ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
             remember(&mut ensured, topology);
             Ok(plan)
@@ -163,9 +167,13 @@ impl Broker for RabbitMqBroker {
             lists_queues: self.settings.management_url.is_some(),
             payload_bytes_max: self.settings.payload_bytes_max,
             delay_resolution: Duration::from_secs(1),
-            delay_max: Duration::from_secs((1 << 28) - 1),
-            priorities: Priorities::None,
-            ack_timeout: AckTimeout::OfBroker(self.settings.ack_timeout),
+            delay_max: delay::LONGEST,
+            priorities: server.priorities(),
+            ack_timeout: if server.times_consumers() {
+                AckTimeout::OfConsumer
+            } else {
+                AckTimeout::OfBroker(self.settings.ack_timeout)
+            },
         }
     }
 

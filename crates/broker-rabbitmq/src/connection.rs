@@ -25,7 +25,7 @@ use pumasi_common::{
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,6 +53,8 @@ pub(crate) struct Link {
     slot: tokio::sync::Mutex<Option<Live>>,
     health: Arc<Mutex<Health>>,
     server: Mutex<Server>,
+    /// How many connections there were.
+    generation: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Link {
             slot: tokio::sync::Mutex::new(None),
             health: Arc::new(Mutex::new(Health::Down("not connected yet".to_owned()))),
             server: Mutex::default(),
+            generation: AtomicU64::new(0),
         }
     }
 
@@ -96,6 +99,7 @@ impl Link {
         match self.connect().await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
+                self.generation.fetch_add(1, Ordering::Relaxed);
                 set(&self.health, Health::Up);
                 let events = tokio::spawn(watch(connection.clone(), self.health.clone()));
                 *slot = Some(Live {
@@ -109,6 +113,11 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    /// The number of the newest connection: what was learned on an earlier one may not hold.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// Whether it can be worked with now.

@@ -174,10 +174,11 @@ async fn restore(source: &Source, limit: Duration) -> Option<String> {
     }
     match topology::apply(&source.link, &ensured, Mode::Ensure, limit).await {
         Ok(plan) if plan.missing.is_empty() => None,
-        Ok(plan) => Some(format!(
-            "{} was missing; declared again",
-            plan.missing.join(", ")
-        )),
+        Ok(plan) => {
+            source.publisher.forget_delays();
+            let missing = plan.missing.join(", ");
+            Some(format!("{missing} was missing; declared again"))
+        }
         Err(error) => Some(error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 //! Reading never fails: whatever another client wrote becomes some task. Writing refuses what
 //! the protocol cannot carry before it can cost anybody a channel.
 
+use crate::delay;
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
@@ -191,7 +192,7 @@ pub(crate) fn task(properties: &BasicProperties, payload: Vec<u8>) -> (Task, u32
         .into_iter()
         .filter(|(name, _)| name != DELIVERY_COUNT)
         .collect();
-    wire::read_headers(headers, &mut task);
+    wire::read_headers(delay::taken_off(headers), &mut task);
     (task, delivery_count)
 }
 

@@ -1,7 +1,7 @@
 //! The Pumasi broker contract over AMQP 0-9-1, by stage of the data's way.
 //!
 //! `connection` (how a broker is reached), `topology` (what must exist), `convert` (a task and its
-//! message), `publish` (a task goes out), `consume` (a task comes in), `settle` (what the broker is
+//! message), `publish` (a task goes out), `delay` (one is kept back), `consume` (a task comes in), `settle` (what the broker is
 //! told), `admin` (the operator's side), `error` (what the broker's refusals mean).
 //!
 //! lapin serves as a thin protocol engine: its own recovery is not used, because it can go silent.
@@ -12,6 +12,7 @@ mod broker;
 mod connection;
 mod consume;
 mod convert;
+mod delay;
 mod error;
 mod publish;
 mod settle;

@@ -26,6 +26,7 @@ mod session;
 use crate::{
     connection::{Backoff, Failures, Link},
     convert::{properties, short},
+    delay::{self, Delays, Obstacle, Route},
 };
 use lapin::{BasicProperties, types::ShortString};
 use pumasi_common::{
@@ -57,6 +58,7 @@ pub(crate) struct Publisher {
     jobs: mpsc::Sender<Job>,
     window: Arc<Semaphore>,
     window_bytes: Arc<Semaphore>,
+    delays: Delays,
     settings: ConnectionSettings,
     stop: CancellationToken,
 }
@@ -108,6 +110,7 @@ impl Publisher {
         let window = usize::from(settings.publish_window.max(1));
         let (jobs, inbox) = mpsc::channel(window);
         let stop = CancellationToken::new();
+        let delays = Delays::new(link.clone());
         let actor = Actor {
             link,
             inbox,
@@ -123,6 +126,7 @@ impl Publisher {
             jobs,
             window: Arc::new(Semaphore::new(window)),
             window_bytes: Arc::new(Semaphore::new(bytes_total(settings))),
+            delays,
             settings: settings.clone(),
             stop,
         }
@@ -141,12 +145,81 @@ impl Publisher {
 
     /// As [`Publisher::publish`], for what came from the broker: it has taken that size before.
     pub(crate) async fn publish_any_size(&self, publication: Publication) -> PublishOutcome {
-        let id = publication.task.id.clone();
         let deadline = Instant::now() + self.settings.publish_timeout;
+        match delay::route(&publication) {
+            Ok(None) => self.send(publication, None, deadline).await,
+            // In a box of its own: what is not kept back does not pay for its size.
+            Ok(Some(route)) => Box::pin(self.send_later(publication, route, deadline)).await,
+            Err(refusal) => PublishOutcome::Refused(publication.task.id, refusal),
+        }
+    }
+
+    /// Sends what is kept back. What comes back finds out that somebody has removed a part of the
+    /// way; it was not stored, so it may go once more.
+    async fn send_later(
+        &self,
+        publication: Publication,
+        route: Route,
+        deadline: Instant,
+    ) -> PublishOutcome {
+        let publication = delay::without_expiration(publication);
+        let mut again = false;
+        loop {
+            if let Err(refusal) = self.prepare_delay(&publication, deadline).await {
+                return PublishOutcome::Refused(publication.task.id, refusal);
+            }
+            let sent = self.send(publication.clone(), Some(&route), deadline).await;
+            let came_back = matches!(
+                &sent,
+                PublishOutcome::Refused(_, Refusal::Unroutable { .. })
+            );
+            if !came_back || std::mem::replace(&mut again, true) {
+                return sent;
+            }
+            self.delays.forget();
+        }
+    }
+
+    /// Has the next task that is kept back look at the way again: a queue was made anew.
+    pub(crate) fn forget_delays(&self) {
+        self.delays.forget();
+    }
+
+    async fn prepare_delay(
+        &self,
+        publication: &Publication,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        let Destination::Queue(queue) = &publication.destination else {
+            return Ok(());
+        };
+        let mut problem = "the broker did not answer in time".to_owned();
+        let mut backoff = Backoff::default();
+        let prepared = timeout_at(deadline, async {
+            loop {
+                match self.delays.prepare(queue).await {
+                    Ok(()) => return Ok(()),
+                    Err(Obstacle::Refused(refusal)) => return Err(refusal),
+                    Err(Obstacle::Unavailable(why)) => problem = why,
+                }
+                backoff.wait().await;
+            }
+        })
+        .await;
+        prepared.unwrap_or(Err(Refusal::Unavailable { problem }))
+    }
+
+    async fn send(
+        &self,
+        publication: Publication,
+        route: Option<&Route>,
+        deadline: Instant,
+    ) -> PublishOutcome {
+        let id = publication.task.id.clone();
         let unavailable = |problem: &str| Refusal::Unavailable {
             problem: problem.to_owned(),
         };
-        let prepared = match prepare(&publication) {
+        let prepared = match prepare(&publication, route) {
             Ok(prepared) => prepared,
             Err(refusal) => return PublishOutcome::Refused(id, refusal),
         };
@@ -213,24 +286,24 @@ impl Drop for Publisher {
 /// Where it goes and its properties.
 fn prepare(
     publication: &Publication,
+    route: Option<&Route>,
 ) -> Result<(ShortString, ShortString, BasicProperties), Refusal> {
-    let (exchange, routing_key) = match &publication.destination {
-        Destination::Queue(queue) => ("", queue.as_str()),
-        Destination::Reply(queue) => ("", queue.as_str()),
-        Destination::Topic(topic) => (
-            topic.as_str(),
-            publication
-                .task
-                .kind
-                .as_ref()
-                .map_or("", |kind| kind.as_str()),
+    let task = &publication.task;
+    let (exchange, routing_key) = match (route, &publication.destination) {
+        (Some(route), _) => (
+            short("delay", &route.exchange)?,
+            short("delay", &route.routing_key)?,
         ),
+        (None, Destination::Queue(queue)) => (short("queue", "")?, short("queue", queue.as_str())?),
+        (None, Destination::Reply(queue)) => {
+            (short("reply queue", "")?, short("reply queue", queue)?)
+        }
+        (None, Destination::Topic(topic)) => {
+            let kind = task.kind.as_ref().map_or("", |kind| kind.as_str());
+            (short("topic", topic.as_str())?, short("kind", kind)?)
+        }
     };
-    Ok((
-        short("topic", exchange)?,
-        short("kind", routing_key)?,
-        properties(&publication.task)?,
-    ))
+    Ok((exchange, routing_key, properties(task)?))
 }
 
 /// The bytes of the window, as many as a semaphore can count.

@@ -1,27 +1,17 @@
 //! What must exist: declared where it is missing, compared where it is there, never changed.
-//!
-//! Each question is asked on a channel of its own, because a refusal closes the channel.
 
 mod mismatch;
+pub(crate) mod object;
 
 use crate::{
     connection::{Link, Server},
-    error::{
-        self, ACCESS_REFUSED, INTERNAL_ERROR, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED,
-    },
+    error::{ACCESS_REFUSED, INTERNAL_ERROR, NOT_IMPLEMENTED, PRECONDITION_FAILED},
 };
-use futures_util::future::BoxFuture;
-use lapin::{
-    Channel, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable, LongString},
-};
+use object::{Failure, Object};
 use pumasi_common::{
     Topology,
     broker::OpenError,
-    topology::{
-        Argument, BINDING_ALL, Declaration, Difference, Plan, QueueDeclaration, TopologyError,
-    },
+    topology::{Argument, Declaration, Difference, Plan, TopologyError},
 };
 use std::time::Duration;
 use tokio::time::timeout;
@@ -104,14 +94,6 @@ fn failed(problem: String) -> TopologyError {
     }
 }
 
-async fn channel(link: &Link) -> Result<Channel, TopologyError> {
-    let connection = link.connection().await.map_err(unreachable)?;
-    connection
-        .create_channel()
-        .await
-        .map_err(|error| failed(error.to_string()))
-}
-
 async fn one(
     link: &Link,
     declaration: &Declaration,
@@ -126,7 +108,8 @@ async fn one(
             let ends = [format!("topic `{topic}`"), format!("queue `{queue}`")];
             let is_new = ends.iter().any(|end| plan.missing.contains(end));
             if mode == Mode::Ensure {
-                ask(link, declaration.clone())
+                Object::from(declaration)
+                    .declare(link)
                     .await
                     .map_err(|e| explain(&name, e))?;
             }
@@ -137,19 +120,19 @@ async fn one(
             }
             Ok(())
         }
-        Declaration::Queue(_) | Declaration::Exchange(_) => match look(link, declaration).await {
-            Ok(()) => compare(link, declaration.clone(), plan).await,
-            Err(Failure::Reply(NOT_FOUND, _)) => {
-                if mode == Mode::Ensure {
-                    ask(link, declaration.clone())
-                        .await
-                        .map_err(|e| explain(&name, e))?;
-                }
-                plan.missing.push(name);
-                Ok(())
+        Declaration::Queue(_) | Declaration::Exchange(_) => {
+            let object = Object::from(declaration);
+            let exists = object.exists(link).await;
+            if exists.map_err(|e| explain(&name, e))? {
+                return compare(link, declaration.clone(), plan).await;
             }
-            Err(failure) => Err(explain(&name, failure)),
-        },
+            if mode == Mode::Ensure {
+                let declared = object.declare(link).await;
+                declared.map_err(|e| explain(&name, e))?;
+            }
+            plan.missing.push(name);
+            Ok(())
+        }
     }
 }
 
@@ -164,7 +147,7 @@ async fn compare(
     let mut tried = declaration;
     let before = plan.differences.len();
     for _ in 0..DIFFERENCES_MAX {
-        let text = match ask(link, tried.clone()).await {
+        let text = match Object::from(&tried).declare(link).await {
             Ok(()) => break,
             Err(Failure::Reply(PRECONDITION_FAILED, text)) => text,
             Err(failure) => return Err(explain(&name, failure)),
@@ -218,12 +201,6 @@ fn give_way(declaration: Declaration, difference: &Difference) -> Option<Declara
     Some(Declaration::Queue(queue))
 }
 
-/// Why the broker did not do it.
-enum Failure {
-    Reply(u16, String),
-    Other(TopologyError),
-}
-
 fn explain(object: &str, failure: Failure) -> TopologyError {
     let object = object.to_owned();
     match failure {
@@ -238,106 +215,6 @@ fn explain(object: &str, failure: Failure) -> TopologyError {
             }
         }
         Failure::Reply(_, text) => failed(format!("{object}: {text}")),
-        Failure::Other(error) => error,
+        Failure::Other { problem, source } => TopologyError::Failed { problem, source },
     }
-}
-
-fn failure(error: lapin::Error) -> Failure {
-    match error::reply(&error) {
-        Some((code, text)) => Failure::Reply(code, text),
-        None => Failure::Other(TopologyError::Failed {
-            problem: error.to_string(),
-            source: error::cause(error),
-        }),
-    }
-}
-
-/// Looks whether a queue or exchange exists, on a channel of its own.
-async fn look(link: &Link, declaration: &Declaration) -> Result<(), Failure> {
-    let channel = channel(link).await.map_err(Failure::Other)?;
-    let looked = match declaration {
-        Declaration::Queue(queue) => channel
-            .queue_declare(
-                queue.name.as_str().into(),
-                QueueDeclareOptions {
-                    passive: true,
-                    ..QueueDeclareOptions::default()
-                },
-                FieldTable::default(),
-            )
-            .await
-            .map(drop),
-        Declaration::Exchange(topic) => {
-            channel
-                .exchange_declare(
-                    topic.as_str().into(),
-                    ExchangeKind::Topic,
-                    ExchangeDeclareOptions {
-                        passive: true,
-                        ..ExchangeDeclareOptions::default()
-                    },
-                    FieldTable::default(),
-                )
-                .await
-        }
-        Declaration::Binding { .. } => Ok(()),
-    };
-    looked.map_err(failure)
-}
-
-/// Declares, on a channel of its own.
-fn ask(link: &Link, declaration: Declaration) -> BoxFuture<'_, Result<(), Failure>> {
-    Box::pin(async move {
-        let channel = channel(link).await.map_err(Failure::Other)?;
-        let done = match &declaration {
-            Declaration::Queue(queue) => declare_queue(&channel, queue).await,
-            Declaration::Exchange(topic) => {
-                channel
-                    .exchange_declare(
-                        topic.as_str().into(),
-                        ExchangeKind::Topic,
-                        ExchangeDeclareOptions {
-                            durable: true,
-                            ..ExchangeDeclareOptions::default()
-                        },
-                        FieldTable::default(),
-                    )
-                    .await
-            }
-            Declaration::Binding { topic, queue } => {
-                channel
-                    .queue_bind(
-                        queue.as_str().into(),
-                        topic.as_str().into(),
-                        BINDING_ALL.into(),
-                        QueueBindOptions::default(),
-                        FieldTable::default(),
-                    )
-                    .await
-            }
-        };
-        done.map_err(failure)
-    })
-}
-
-async fn declare_queue(channel: &Channel, queue: &QueueDeclaration) -> lapin::Result<()> {
-    let mut arguments = FieldTable::default();
-    for (name, value) in &queue.arguments {
-        let value = match value {
-            Argument::Text(text) => AMQPValue::LongString(LongString::from(text.as_str())),
-            Argument::Number(number) => AMQPValue::LongLongInt(*number),
-        };
-        arguments.insert((*name).into(), value);
-    }
-    channel
-        .queue_declare(
-            queue.name.as_str().into(),
-            QueueDeclareOptions {
-                durable: queue.durable,
-                ..QueueDeclareOptions::default()
-            },
-            arguments,
-        )
-        .await
-        .map(drop)
 }

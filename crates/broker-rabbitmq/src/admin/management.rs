@@ -1,5 +1,6 @@
 //! The names of all queues, from the management API: AMQP tells only about queues that one names.
 
+use crate::delay;
 use pumasi_common::{
     ConnectionSettings, QueueKind, QueueName,
     broker::AdminError,
@@ -38,7 +39,8 @@ impl Listed {
     }
 }
 
-/// Every queue of the virtual host, by name; those with names that are none for us are left out.
+/// Every queue of the virtual host, by name; those that only serve others, and those with names that
+/// are none for us, are left out.
 pub(crate) async fn queues(
     settings: &ConnectionSettings,
     address: &AmqpAddress,
@@ -106,6 +108,9 @@ fn failed(problem: String, source: Option<Cause>) -> AdminError {
 }
 
 fn listed(row: &Row) -> Option<Listed> {
+    if row.name.starts_with(delay::PREFIX) {
+        return None;
+    }
     let kind = match row.kind.as_deref() {
         Some("quorum") => Some(QueueKind::Quorum),
         Some("classic") if row.durable => Some(QueueKind::Classic),

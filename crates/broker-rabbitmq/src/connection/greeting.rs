@@ -4,13 +4,19 @@ use lapin::{
     protocol::{AMQPClass, connection::AMQPMethod, parse_class},
     types::{AMQPValue, FieldTable},
 };
-use pumasi_common::QueueKind;
+use pumasi_common::{QueueKind, broker::Priorities};
 use std::fmt;
 
 /// Type, channel and size before the payload of a frame.
 const FRAME_HEADER_BYTES: usize = 7;
 /// The first version without transient queues: it denies them by default, and later ones drop them.
 const WITHOUT_TRANSIENT: (u32, u32) = (4, 3);
+/// The first version whose quorum queues prefer some tasks.
+const WITH_TWO_PRIORITIES: (u32, u32) = (4, 0);
+/// The first version whose quorum queues have strict priorities.
+const WITH_TEN_PRIORITIES: (u32, u32) = (4, 3);
+/// The first version whose quorum queues ask each consumer.
+const WITH_TIMED_CONSUMERS: (u32, u32) = (4, 3);
 
 /// Which broker it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,20 @@ impl Server {
             kinds.push(QueueKind::Transient);
         }
         kinds
+    }
+
+    /// Which priorities change the order of a quorum queue.
+    pub(crate) fn priorities(&self) -> Priorities {
+        match self.release() {
+            Some(release) if release >= WITH_TEN_PRIORITIES => Priorities::Ten,
+            Some(release) if release >= WITH_TWO_PRIORITIES => Priorities::Two,
+            Some(_) | None => Priorities::None,
+        }
+    }
+
+    /// Whether a consumer says how long it may keep a delivery.
+    pub(crate) fn times_consumers(&self) -> bool {
+        self.release().is_some_and(|it| it >= WITH_TIMED_CONSUMERS)
     }
 
     /// Major and minor version.
@@ -102,6 +122,23 @@ mod tests {
         ] {
             let kinds = server(version).queue_kinds();
             assert_eq!(kinds.contains(&QueueKind::Transient), has, "{version}");
+        }
+    }
+
+    #[test]
+    fn what_a_version_has_is_known_and_nothing_is_assumed() {
+        for (version, priorities, timed) in [
+            ("", Priorities::None, false),
+            ("3.10.8", Priorities::None, false),
+            ("3.13.7", Priorities::None, false),
+            ("4.0.1", Priorities::Two, false),
+            ("4.2.11", Priorities::Two, false),
+            ("4.3.0", Priorities::Ten, true),
+            ("5.0.0", Priorities::Ten, true),
+        ] {
+            let server = server(version);
+            assert_eq!(server.priorities(), priorities, "{version}");
+            assert_eq!(server.times_consumers(), timed, "{version}");
         }
     }
 

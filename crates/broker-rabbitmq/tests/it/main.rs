@@ -9,6 +9,7 @@
 )]
 
 mod consuming;
+mod delay;
 mod hostile;
 mod publishing;
 mod raw;
@@ -108,6 +109,18 @@ async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
 
 fn payload(delivery: &Delivery) -> String {
     String::from_utf8(delivery.task().payload.to_vec()).unwrap()
+}
+
+/// A channel of a client that is not ours.
+async fn foreign(node: &RabbitMq, vhost: &str) -> lapin::Channel {
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(&node.url_of(vhost), properties).await;
+    connection.unwrap().create_channel().await.unwrap()
+}
+
+async fn delete(channel: &lapin::Channel, queue: &str) {
+    let options = lapin::options::QueueDeleteOptions::default();
+    channel.queue_delete(queue.into(), options).await.unwrap();
 }
 
 /// Waits until the queue has this many ready tasks.
