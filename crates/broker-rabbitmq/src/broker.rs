@@ -169,6 +169,7 @@ impl Broker for RabbitMqBroker {
             delay_resolution: Duration::from_secs(1),
             delay_max: delay::LONGEST,
             priorities: server.priorities(),
+            knows_duplicates: false,
             ack_timeout: if server.times_consumers() {
                 AckTimeout::OfConsumer
             } else {

@@ -198,6 +198,7 @@ impl Broker for SqliteBroker {
             delay_resolution: Duration::from_millis(1),
             delay_max: Duration::from_secs(1 << 32),
             priorities: Priorities::Ten,
+            knows_duplicates: true,
             ack_timeout: AckTimeout::Unlimited,
         }
     }

@@ -94,6 +94,9 @@ pub struct Capabilities {
     pub delay_max: Duration,
     /// Which priorities change the order of a queue of this kind.
     pub priorities: Priorities,
+    /// Whether it knows the ids of the duplicate window: a publication with
+    /// [`Publication::once`] is stored once, also when the first is done by then.
+    pub knows_duplicates: bool,
     /// How long a delivery may stay unsettled before the broker takes it back.
     pub ack_timeout: AckTimeout,
 }

@@ -60,6 +60,7 @@ impl Broker for Full {
             delay_resolution: Duration::from_millis(1),
             delay_max: Duration::MAX,
             priorities: Priorities::None,
+            knows_duplicates: false,
             ack_timeout: AckTimeout::Unlimited,
         }
     }
