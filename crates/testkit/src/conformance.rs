@@ -4,6 +4,8 @@
 //! capability it needs, never the broker.
 
 mod competing;
+mod once;
+mod priority;
 mod publish;
 mod settle;
 mod topology;
@@ -62,6 +64,8 @@ pub fn cases() -> Vec<Case> {
         settle::closing_a_consumer_gives_back_what_it_held,
         competing::no_consumer_holds_more_than_its_prefetch,
         competing::idle_consumers_take_turns,
+        priority::tasks_of_higher_priority_come_first_and_equal_ones_in_order,
+        once::an_id_that_is_given_twice_is_accepted_twice,
         topology::ensuring_twice_changes_nothing,
         topology::everything_of_a_new_topic_is_missing_until_it_is_ensured,
         topology::a_difference_is_reported_and_nothing_is_changed,
