@@ -1,17 +1,24 @@
 //! The operator's side: looking at queues and emptying them.
 
-use crate::{Inner, SqliteBroker, convert::signed, writer::Command};
+use crate::{
+    Inner, SqliteBroker,
+    convert::signed,
+    delay::{self, now_ms},
+    writer::Command,
+};
 use pumasi_common::{
     BrokerAdmin, Consumer, QueueKind, QueueName, TaskId,
     broker::{AdminError, BoxFuture, Cancelled, Pause, QueueStatus},
 };
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 const STATUS: &str = "SELECT q.name, q.kind, q.length, \
-     (SELECT count(*) FROM consumers c JOIN tasks t ON t.consumer = c.id AND t.consumer <> 0 \
-      WHERE c.queue_id = q.id AND t.queue_id = q.id), \
-     (SELECT count(*) FROM consumers c WHERE c.queue_id = q.id) FROM queues q";
+     (SELECT count(*) FROM consumers c CROSS JOIN tasks t \
+      ON t.consumer = c.id AND t.consumer > 0 WHERE c.queue_id = q.id AND t.queue_id = q.id), \
+     (SELECT count(*) FROM consumers c WHERE c.queue_id = q.id), \
+     (SELECT count(*) FROM tasks t WHERE t.consumer = -1 AND t.queue_id = q.id \
+      AND t.ready_at > ?1), q.paused FROM queues q";
 
 impl BrokerAdmin for SqliteBroker {
     fn queues<'a>(
@@ -20,8 +27,8 @@ impl BrokerAdmin for SqliteBroker {
     ) -> BoxFuture<'a, Result<Vec<QueueStatus>, AdminError>> {
         Box::pin(async move {
             let rows = |sql: &Connection| -> rusqlite::Result<Vec<Option<QueueStatus>>> {
-                sql.prepare_cached(&format!("{STATUS} ORDER BY q.name"))?
-                    .query_map([], status)?
+                sql.prepare_cached(&format!("{STATUS} WHERE q.id > 0 ORDER BY q.name"))?
+                    .query_map([now_ms()], status)?
                     .collect()
             };
             let found = self.0.read(rows).await.map_err(failed)?;
@@ -33,8 +40,8 @@ impl BrokerAdmin for SqliteBroker {
         Box::pin(async move {
             let queue = name.clone();
             let row = move |sql: &Connection| {
-                sql.prepare_cached(&format!("{STATUS} WHERE q.name = ?1"))?
-                    .query_row([queue.as_str()], status)
+                sql.prepare_cached(&format!("{STATUS} WHERE q.name = ?2"))?
+                    .query_row(params![now_ms(), queue.as_str()], status)
                     .optional()
             };
             let found = self.0.read(row).await.map_err(failed)?;
@@ -89,6 +96,8 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Option<QueueStatus>> {
     let kind: String = row.get(1)?;
     let length: i64 = row.get(2)?;
     let held: i64 = row.get(3)?;
+    let delayed: i64 = row.get(5)?;
+    let paused = row.get(6)?;
     let kind = [QueueKind::Quorum, QueueKind::Classic]
         .into_iter()
         .find(|known| known.to_string() == kind);
@@ -98,11 +107,11 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Option<QueueStatus>> {
         .map(|name| QueueStatus {
             name,
             kind,
-            ready: count(length - held),
+            ready: count(length - held - delayed),
             in_flight: Some(count(held)),
             consumers: row.get(4).map(count).unwrap_or_default(),
-            delayed: None,
-            paused: false,
+            delayed: Some(count(delayed)),
+            paused,
         }))
 }
 
@@ -115,6 +124,7 @@ fn dead_name(name: &str) -> Option<QueueName> {
 async fn purge(inner: &Inner, name: QueueName) -> Result<Option<u64>, AdminError> {
     let (answer, answered) = oneshot::channel();
     let job = Command::Job(Some(Box::new(move |batch| {
+        while delay::make_ready(batch)? {}
         let found: Option<(i64, i64)> = batch
             .sql
             .query_row(

@@ -1,6 +1,6 @@
 //! One write transaction while it is being filled: what it changes besides the tasks themselves.
 
-use crate::dispatch;
+use crate::{delay, dispatch};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,24 @@ pub(crate) struct Batch<'c> {
     freed: BTreeMap<i64, i64>,
     dirty: BTreeSet<i64>,
     assigned: BTreeMap<i64, String>,
+    /// When the earliest task that is kept back from now on is due.
+    delayed: Option<i64>,
+    controls: bool,
+}
+
+/// What others have to hear of a transaction, once it is committed.
+#[derive(Default)]
+pub(crate) struct News {
+    /// The consumers that got something, and their instances.
+    pub(crate) assigned: BTreeMap<i64, String>,
+    /// Whether a task was kept back.
+    pub(crate) delayed: bool,
+    /// Whether that one is due before all others.
+    pub(crate) sooner: bool,
+    /// Whether what was due was made ready.
+    pub(crate) made_ready: bool,
+    /// Whether operators asked something of workers.
+    pub(crate) controls: bool,
 }
 
 /// By how much a queue has grown.
@@ -41,6 +59,8 @@ impl<'c> Batch<'c> {
             freed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             assigned: BTreeMap::new(),
+            delayed: None,
+            controls: false,
         })
     }
 
@@ -80,6 +100,21 @@ impl<'c> Batch<'c> {
         self.dirty.insert(queue);
     }
 
+    /// Notes that a queue has one more task, kept back until a time where there is one.
+    pub(crate) fn ready(&mut self, queue: i64, at: Option<i64>) {
+        match at {
+            None => self.touch(queue),
+            Some(at) => {
+                self.delayed = Some(self.delayed.map_or(at, |earliest| earliest.min(at)));
+            }
+        }
+    }
+
+    /// Notes that something was asked of workers.
+    pub(crate) fn control(&mut self) {
+        self.controls = true;
+    }
+
     /// Notes that a consumer got a task.
     pub(crate) fn assigned(&mut self, consumer: i64, instance: &str) {
         self.assigned
@@ -87,9 +122,8 @@ impl<'c> Batch<'c> {
             .or_insert_with(|| instance.to_owned());
     }
 
-    /// Assigns and writes what was gathered; says which consumers, of which instances, got
-    /// something. The commit is the caller's.
-    pub(crate) fn finish(mut self) -> rusqlite::Result<BTreeMap<i64, String>> {
+    /// Assigns and writes what was gathered. The commit is the caller's.
+    pub(crate) fn finish(mut self) -> rusqlite::Result<News> {
         for (consumer, freed) in &self.freed {
             self.sql
                 .prepare_cached(
@@ -112,6 +146,13 @@ impl<'c> Batch<'c> {
                 .prepare_cached("UPDATE clock SET last = ?1 WHERE one = 1")?
                 .execute([self.clock])?;
         }
-        Ok(self.assigned)
+        let sooner = self.delayed.is_some() && self.delayed == delay::earliest(self.sql)?;
+        Ok(News {
+            assigned: self.assigned,
+            delayed: self.delayed.is_some(),
+            sooner,
+            made_ready: false,
+            controls: self.controls,
+        })
     }
 }

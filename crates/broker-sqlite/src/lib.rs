@@ -15,11 +15,14 @@ mod admin;
 mod batch;
 mod consume;
 mod convert;
+mod delay;
 mod dispatch;
 mod error;
+mod once;
 mod peers;
 mod publish;
 mod reader;
+mod row;
 mod schema;
 mod settle;
 mod store;
@@ -196,7 +199,7 @@ impl Broker for SqliteBroker {
             lists_queues: true,
             payload_bytes_max: self.0.settings.payload_bytes_max,
             delay_resolution: Duration::from_millis(1),
-            delay_max: Duration::from_secs(1 << 32),
+            delay_max: row::DELAY_MAX,
             priorities: Priorities::Ten,
             knows_duplicates: true,
             ack_timeout: AckTimeout::Unlimited,

@@ -3,7 +3,7 @@
 //!
 //! A process with consumers has two files in the peers folder. `I.alive` is locked as long as the
 //! process lives, and holds a counter that moves as long as it runs. `I.wake` is a pipe; a byte
-//! in it says that something was assigned. All are watched in a ring: each by the one before it.
+//! in it says what has happened ([`Signal`]). All are watched in a ring: each by the one before it.
 
 mod watch;
 
@@ -29,6 +29,18 @@ use uuid::Uuid;
 
 const ALIVE: &str = "alive";
 const WAKE: &str = "wake";
+
+/// What one process tells another, as a byte in its pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Something was assigned to it.
+    Assigned = 1,
+    /// A task is kept back and due before all others.
+    Delayed = 2,
+    /// Operators asked something of workers.
+    Control = 3,
+}
+
 /// How often a process shows that it runs and looks at its neighbour, at most.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -66,7 +78,8 @@ impl Presence {
         let alive = Arc::new(locked(&folder, &instance)?);
         let ended = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = mpsc::channel();
-        listen(Arc::clone(&pipe), Arc::clone(&ended), links.reader.clone())?;
+        let tell = (links.reader.clone(), links.writer.clone());
+        listen(Arc::clone(&pipe), Arc::clone(&ended), tell)?;
         let watch = watch::Watch::new(&folder, &instance, links.stall_timeout);
         tick(Arc::clone(&alive), stopped, watch, links)?;
         Ok(Arc::new(Self {
@@ -135,7 +148,11 @@ fn locked(folder: &Path, instance: &str) -> io::Result<File> {
     Ok(file)
 }
 
-fn listen(pipe: Arc<File>, ended: Arc<AtomicBool>, reader: Sender<Ask>) -> io::Result<()> {
+fn listen(
+    pipe: Arc<File>,
+    ended: Arc<AtomicBool>,
+    (reader, writer): (Sender<Ask>, Sender<Command>),
+) -> io::Result<()> {
     let run = move || {
         let mut bytes = [0; 4096];
         loop {
@@ -147,8 +164,19 @@ fn listen(pipe: Arc<File>, ended: Arc<AtomicBool>, reader: Sender<Ask>) -> io::R
                     return;
                 }
                 Ok(_) if ended.load(Ordering::Acquire) => return,
-                Ok(_) => {
-                    if reader.send(Ask::Refresh).is_err() {
+                Ok(count) => {
+                    // As much as fits: there was room for no more, whatever it would have said.
+                    let full = count == bytes.len();
+                    let said = |signal: Signal| {
+                        let mut said = bytes.iter().take(count);
+                        full || said.any(|byte| *byte == signal as u8)
+                    };
+                    let sent = [
+                        said(Signal::Assigned).then(|| reader.send(Ask::Refresh).is_ok()),
+                        said(Signal::Delayed).then(|| writer.send(Command::Look).is_ok()),
+                        said(Signal::Control).then(|| reader.send(Ask::Control).is_ok()),
+                    ];
+                    if sent.contains(&Some(false)) {
                         return;
                     }
                 }
@@ -189,6 +217,27 @@ fn tick(
         .name("pumasi-beat".to_owned())
         .spawn(run)
         .map(drop)
+}
+
+/// The instances that have such a file.
+fn entries(folder: &Path, what: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let instance = name.strip_suffix(what)?.strip_suffix('.')?;
+            Some(instance.to_owned())
+        })
+        .collect()
+}
+
+/// Whether any instance has a living process.
+pub(crate) fn any_alive(folder: &Path) -> bool {
+    entries(folder, ALIVE)
+        .iter()
+        .any(|instance| is_alive(folder, instance))
 }
 
 fn file_of(folder: &Path, instance: &str, what: &str) -> PathBuf {
@@ -239,9 +288,15 @@ impl Wakers {
         }
     }
 
-    /// Tells an instance that something was assigned to it. One that is not there is not missed:
-    /// its neighbour takes its tasks back.
-    pub(crate) fn wake(&mut self, instance: &str) {
+    /// Tells every living process, this one too.
+    pub(crate) fn wake_all(&mut self, signal: Signal) {
+        for instance in entries(&self.folder, WAKE) {
+            self.wake(&instance, signal);
+        }
+    }
+
+    /// Tells an instance. One that is not there is not missed: its neighbour takes its tasks back.
+    pub(crate) fn wake(&mut self, instance: &str, signal: Signal) {
         if !self.pipes.contains_key(instance) {
             if self.pipes.len() >= PIPES_MAX {
                 self.pipes.clear();
@@ -256,7 +311,7 @@ impl Wakers {
         let Some(mut pipe) = self.pipes.get(instance) else {
             return;
         };
-        match pipe.write(&[1]) {
+        match pipe.write(&[signal as u8]) {
             // Full: it is going to wake anyway.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.pipes.remove(instance);

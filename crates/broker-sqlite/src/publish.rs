@@ -3,17 +3,20 @@
 use crate::{
     Inner,
     batch::Batch,
-    convert::{self, signed},
+    convert, once,
+    row::{DELAY_MAX, Row},
     writer::{Command, Queue, Queues},
 };
 use pumasi_common::{
-    Destination, Publication, PublishOutcome, Refusal, Task, broker::Uncertainty,
+    Destination, Publication, PublishOutcome, Refusal, broker::Uncertainty,
     connection::ConnectionSettings, task::TaskId,
 };
-use rusqlite::params;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{
     sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -26,8 +29,9 @@ const CLOSED: &str = "the store is closed";
 /// A publish on its way to the writer.
 pub(crate) struct Publish {
     destination: Destination,
-    task: Task,
-    headers: Option<String>,
+    row: Row,
+    /// How long its id is remembered, where it is.
+    once: Option<Duration>,
     claim: Arc<Claim>,
     answer: oneshot::Sender<PublishOutcome>,
     _room: Room,
@@ -100,14 +104,17 @@ impl Window {
 
 /// Publishes one task: checks, waits for room, hands it to the writer, waits for the commit.
 pub(crate) async fn publish(inner: &Inner, publication: Publication) -> PublishOutcome {
-    let Publication {
-        destination, task, ..
-    } = publication;
-    let id = task.id.clone();
-    let headers = match check(&task, inner.settings.payload_bytes_max) {
+    let id = publication.task.id.clone();
+    let headers = match check(&publication, inner.settings.payload_bytes_max) {
         Ok(headers) => headers,
         Err(refusal) => return PublishOutcome::Refused(id, refusal),
     };
+    let Publication {
+        destination,
+        task,
+        delay,
+        once,
+    } = publication;
     let deadline = Instant::now() + inner.settings.publish_timeout;
     // Unconstrained: a forced pause would let the next one overtake.
     let room = unconstrained(inner.window.room(task.payload.len()));
@@ -120,8 +127,12 @@ pub(crate) async fn publish(inner: &Inner, publication: Publication) -> PublishO
     let (answer, answered) = oneshot::channel();
     let publish = Publish {
         destination,
-        task,
-        headers,
+        row: Row {
+            task,
+            headers,
+            delay,
+        },
+        once: Some(inner.settings.duplicate_window).filter(|window| once && !window.is_zero()),
         claim: Arc::clone(&claim),
         answer,
         _room: room,
@@ -149,12 +160,31 @@ fn unavailable(id: TaskId, problem: &str) -> PublishOutcome {
     PublishOutcome::Refused(id, Refusal::Unavailable { problem })
 }
 
-fn check(task: &Task, bytes_max: usize) -> Result<Option<String>, Refusal> {
-    let bytes = task.payload.len();
+fn check(publication: &Publication, bytes_max: usize) -> Result<Option<String>, Refusal> {
+    let bytes = publication.task.payload.len();
     if bytes > bytes_max {
         return Err(Refusal::PayloadTooLarge { bytes, bytes_max });
     }
-    convert::headers_within_limit(task)
+    check_delay(publication)?;
+    convert::headers_within_limit(&publication.task)
+}
+
+fn check_delay(publication: &Publication) -> Result<(), Refusal> {
+    let refuse = |problem: String| Refusal::Property {
+        property: "delay",
+        problem,
+    };
+    match &publication.destination {
+        _ if publication.delay.is_zero() => Ok(()),
+        Destination::Topic(_) | Destination::Reply(_) => Err(refuse(
+            "only a task for a queue can be kept back".to_owned(),
+        )),
+        Destination::Queue(_) if publication.delay > DELAY_MAX => Err(refuse(format!(
+            "it is longer than {} seconds",
+            DELAY_MAX.as_secs()
+        ))),
+        Destination::Queue(_) => Ok(()),
+    }
 }
 
 impl Publish {
@@ -164,7 +194,7 @@ impl Publish {
     }
 
     pub(crate) fn id(&self) -> TaskId {
-        self.task.id.clone()
+        self.row.task.id.clone()
     }
 
     pub(crate) fn answer(self, outcome: PublishOutcome) {
@@ -180,15 +210,18 @@ pub(crate) fn apply(
     publish: &Publish,
 ) -> rusqlite::Result<Option<Refusal>> {
     let destination = &publish.destination;
-    let targets = match destination {
+    let mut targets = match destination {
         Destination::Queue(name) => queues.find(batch.sql, name.as_str())?.into_iter().collect(),
         Destination::Topic(name) => queues.behind(batch.sql, name.as_str())?,
         Destination::Reply(name) => queues.find(batch.sql, name)?.into_iter().collect(),
     };
-    let bytes = signed(publish.task.payload.len());
+    let bytes = publish.row.bytes();
     if targets.is_empty() {
         let destination = destination.clone();
         return Ok(Some(Refusal::Unroutable { destination }));
+    }
+    if publish.once.is_some() {
+        targets = unknown(batch, targets, &publish.row.task.id)?;
     }
     for queue in &targets {
         if is_full(batch, queue, bytes)? {
@@ -197,14 +230,27 @@ pub(crate) fn apply(
         }
     }
     for queue in &targets {
-        insert(batch, queue.id, publish)?;
-        batch.grow(queue.id, 1, bytes);
-        batch.touch(queue.id);
+        publish.row.insert(batch, queue.id)?;
+        if let Some(window) = publish.once {
+            once::remember(batch, queue.id, &publish.row.task.id, window)?;
+        }
     }
     Ok(None)
 }
 
-fn is_full(batch: &Batch<'_>, queue: &Queue, bytes: i64) -> rusqlite::Result<bool> {
+/// The queues that have not accepted this id yet.
+fn unknown(batch: &Batch<'_>, targets: Vec<Queue>, id: &TaskId) -> rusqlite::Result<Vec<Queue>> {
+    let mut unknown = Vec::new();
+    for queue in targets {
+        if !once::is_known(batch, queue.id, id)? {
+            unknown.push(queue);
+        }
+    }
+    Ok(unknown)
+}
+
+/// Whether it has no room for a task of this size.
+pub(crate) fn is_full(batch: &Batch<'_>, queue: &Queue, bytes: i64) -> rusqlite::Result<bool> {
     if queue.length_max.is_none() && queue.bytes_max.is_none() {
         return Ok(false);
     }
@@ -220,33 +266,4 @@ fn is_full(batch: &Batch<'_>, queue: &Queue, bytes: i64) -> rusqlite::Result<boo
         .bytes_max
         .is_some_and(|most| held + growth.bytes + bytes > most);
     Ok(too_long || too_large)
-}
-
-fn insert(batch: &Batch<'_>, queue: i64, publish: &Publish) -> rusqlite::Result<()> {
-    let task = &publish.task;
-    batch
-        .sql
-        .prepare_cached(
-            "INSERT INTO tasks (queue_id, bytes, id, kind, content_type, priority, submitted_at, \
-             expires_ms, submitter, reply_to, correlation_id, headers, payload, expires_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?
-        .execute(params![
-            queue,
-            signed(task.payload.len()),
-            task.id.as_str(),
-            task.kind.as_ref().map(pumasi_common::TaskKind::as_str),
-            task.content_type,
-            task.priority,
-            task.submitted_at.map(signed),
-            task.expires_after.map(|after| signed(after.as_millis())),
-            task.submitter,
-            task.reply_to,
-            task.correlation_id,
-            publish.headers,
-            task.payload.as_ref(),
-            task.expires_after
-                .map(|after| signed(convert::since_1970().saturating_add(after).as_millis())),
-        ])?;
-    Ok(())
 }

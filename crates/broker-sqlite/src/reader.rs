@@ -5,7 +5,7 @@ use crate::{
     settle::{Held, Place},
     writer::{Command, Register},
 };
-use pumasi_common::{DeadLetter, DeadReason, Delivery, Settlement};
+use pumasi_common::{DeadLetter, DeadReason, Delivery, Settlement, outcome::Outcome};
 use rusqlite::{Connection, OptionalExtension};
 use std::{
     collections::HashMap,
@@ -25,6 +25,8 @@ pub(crate) enum Ask {
     Registered(u64, i64),
     /// Hand out what was assigned.
     Refresh,
+    /// Tell who listens that operators asked something of workers.
+    Control,
     /// A tick: look whether anything was written, in case that a wake was lost.
     Beat,
     /// Hand out what was assigned, then end the stream.
@@ -99,6 +101,7 @@ impl Reader {
                 }
             }
             Ask::Refresh => return self.refresh(),
+            Ask::Control => {}
             Ask::Beat => {
                 let version = self
                     .sql
@@ -108,6 +111,8 @@ impl Reader {
                     self.verify()?;
                     self.refresh()?;
                     self.data_version = version;
+                    // A writer that is gone waits for nothing.
+                    let _ = self.writer.send(Command::Look);
                 }
             }
             Ask::End(key) => {
@@ -132,7 +137,7 @@ impl Reader {
     /// Hands out everything assigned since the last time.
     fn refresh(&mut self) -> rusqlite::Result<()> {
         let mut find = self.sql.prepare_cached(&format!(
-            "SELECT {} FROM tasks WHERE consumer = ?1 AND consumer <> 0 AND delivery > ?2 \
+            "SELECT {} FROM tasks WHERE consumer = ?1 AND consumer > 0 AND delivery > ?2 \
              ORDER BY delivery",
             convert::COLUMNS
         ))?;
@@ -216,8 +221,13 @@ impl Intake {
         if expired {
             let text = "it waited longer than it was to";
             let letter = DeadLetter::new(DeadReason::Expired, text, &self.name);
+            let outcome = Outcome::Dead {
+                reason: Some(letter.reason),
+                error: letter.error.clone(),
+            };
+            let reply = outcome.message(delivery.task()).map(Box::new);
             // One that is superseded meanwhile expires where it is handed out next.
-            let _ = delivery.settle(Settlement::DeadLetter(Box::new(letter)));
+            let _ = delivery.settle_with(Settlement::DeadLetter(Box::new(letter)), reply);
             return;
         }
         // A consumer that is gone releases it by dropping it.

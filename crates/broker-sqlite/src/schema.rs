@@ -2,6 +2,7 @@
 
 use crate::{
     error::{refuse, refuse_io, refuse_sqlite},
+    peers,
     store::{Gate, Paths, connect, use_wal},
 };
 use pumasi_common::{ErrorCode, broker::OpenError};
@@ -11,13 +12,18 @@ use std::fs;
 /// `PRAGMA application_id` of our files: `PuMa`.
 pub(crate) const APPLICATION_ID: i32 = 0x5075_4d61;
 /// `PRAGMA user_version` that this program writes and the newest that it reads.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 /// A store up to this size is checked whole when it is opened.
 const CHECKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-const CREATE: &str = include_str!("../migrations/0001_create.sql");
+/// What makes each version of the one before it; a new store goes through all of them.
+const MIGRATIONS: [(i32, &str); 2] = [
+    (1, include_str!("../migrations/0001_create.sql")),
+    (2, include_str!("../migrations/0002_delays.sql")),
+];
 
-/// Makes sure that the file is a store of ours in this version; creates it where there is none.
+/// Makes sure that the file is a store of ours in this version; creates or migrates it where it
+/// is not yet.
 pub(crate) fn prepare(paths: &Paths) -> Result<Gate, OpenError> {
     let path = &paths.database;
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -43,8 +49,11 @@ pub(crate) fn prepare(paths: &Paths) -> Result<Gate, OpenError> {
         let sql = connect(paths).map_err(|error| refuse_sqlite(path, error))?;
         let known = identify(&sql, paths)?;
         use_wal(&sql).map_err(|error| refuse_sqlite(path, error))?;
-        if known == Known::Empty {
-            create(&sql).map_err(|error| refuse_sqlite(path, error))?;
+        if known > 0 && known < VERSION && peers::any_alive(&paths.peers) {
+            return Err(in_use(paths));
+        }
+        if known < VERSION {
+            migrate(&sql, known).map_err(|error| refuse_sqlite(path, error))?;
         }
         check(&sql, paths)?;
     }
@@ -53,13 +62,8 @@ pub(crate) fn prepare(paths: &Paths) -> Result<Gate, OpenError> {
     Ok(gate)
 }
 
-#[derive(PartialEq, Eq)]
-enum Known {
-    Empty,
-    Ours,
-}
-
-fn identify(sql: &Connection, paths: &Paths) -> Result<Known, OpenError> {
+/// The version of a store of ours; 0 for an empty file.
+fn identify(sql: &Connection, paths: &Paths) -> Result<i32, OpenError> {
     let path = &paths.database;
     let number = |query: &str| -> Result<i32, OpenError> {
         sql.query_row(query, [], |row| row.get(0))
@@ -69,7 +73,7 @@ fn identify(sql: &Connection, paths: &Paths) -> Result<Known, OpenError> {
     let version = number("PRAGMA user_version")?;
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     if tables == 0 && application == 0 && version == 0 {
-        return Ok(Known::Empty);
+        return Ok(0);
     }
     if application != APPLICATION_ID {
         return Err(refuse(
@@ -85,20 +89,37 @@ fn identify(sql: &Connection, paths: &Paths) -> Result<Known, OpenError> {
             format!("its version is {version}; this program knows up to {VERSION}"),
         ));
     }
-    if version < VERSION {
+    if version < 1 {
         return Err(refuse(
             path,
             ErrorCode::StoreCorrupt,
             format!("its version is {version}, which never existed"),
         ));
     }
-    Ok(Known::Ours)
+    Ok(version)
 }
 
-fn create(sql: &Connection) -> rusqlite::Result<()> {
-    let whole = format!(
-        "BEGIN IMMEDIATE;\n{CREATE}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};\nCOMMIT;"
-    );
+/// An older program would not see what it does not know.
+fn in_use(paths: &Paths) -> OpenError {
+    OpenError {
+        help: Some("end the workers of the older version, then start again".to_owned()),
+        ..refuse(
+            &paths.database,
+            ErrorCode::StoreUnusable,
+            "workers of an older version work on it",
+        )
+    }
+}
+
+/// Brings a store from this version to ours, in one transaction.
+fn migrate(sql: &Connection, from: i32) -> rusqlite::Result<()> {
+    let mut whole = "BEGIN IMMEDIATE;\n".to_owned();
+    for (_, migration) in MIGRATIONS.iter().filter(|(version, _)| *version > from) {
+        whole.push_str(migration);
+    }
+    whole.push_str(&format!(
+        "\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};\nCOMMIT;"
+    ));
     let made = sql.execute_batch(&whole);
     if made.is_err() && !sql.is_autocommit() {
         // The first error is the one to tell.

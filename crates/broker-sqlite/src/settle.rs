@@ -3,9 +3,14 @@
 //! Every statement names the task and the delivery. A delivery that was superseded matches no
 //! row, so a late settlement does nothing.
 
-use crate::{batch::Batch, convert, writer::Command};
+use crate::{
+    batch::Batch,
+    convert, publish,
+    row::Row,
+    writer::{Command, Queues},
+};
 use pumasi_common::{
-    DeadLetter, DeadReason, Publication, QueueName, Settlement, Task,
+    DeadLetter, DeadReason, Destination, Publication, QueueName, Settlement, Task,
     broker::{SettleError, Settler},
     wire,
 };
@@ -25,6 +30,13 @@ pub(crate) struct Settle {
     place: Place,
     delivery: i64,
     end: End,
+    reply: Option<Box<Reply>>,
+}
+
+/// The outcome of a task on its way to whoever asked for it.
+pub(crate) struct Reply {
+    to: String,
+    row: Row,
 }
 
 /// Where a held task is, and what its queue loses with it. None of it changes while it is held.
@@ -41,6 +53,8 @@ enum End {
     Release,
     /// With the headers of the dead letter.
     Dead(Option<String>),
+    /// With the copy, and the queue it goes to.
+    Retry(Box<(Destination, Row)>),
 }
 
 /// The deliveries that one consumer holds.
@@ -92,7 +106,7 @@ impl Settler for Held {
         token: u64,
         task: &Arc<Task>,
         settlement: Settlement,
-        _reply: Option<Box<Publication>>,
+        reply: Option<Box<Publication>>,
     ) -> Result<(), SettleError> {
         let place = self
             .places()
@@ -101,7 +115,10 @@ impl Settler for Held {
         let end = match settlement {
             Settlement::Ack => End::Ack,
             Settlement::Release => End::Release,
-            Settlement::Retry(_) => todo!(),
+            Settlement::Retry(copy) => {
+                let destination = copy.destination.clone();
+                End::Retry(Box::new((destination, Row::of(*copy))))
+            }
             Settlement::DeadLetter(letter) => {
                 End::Dead(dead_headers(Task::clone(task), &self.queue, &letter))
             }
@@ -110,6 +127,7 @@ impl Settler for Held {
             place,
             delivery: convert::signed(token),
             end,
+            reply: reply.map(|reply| Box::new(Reply::of(*reply))),
         };
         self.writer
             .send(Command::Settle(settle))
@@ -131,11 +149,16 @@ fn dead_headers(mut task: Task, queue: &QueueName, letter: &DeadLetter) -> Optio
 }
 
 /// Does what a settlement says; says whether the delivery was still current.
-pub(crate) fn apply(batch: &mut Batch<'_>, settle: &Settle) -> rusqlite::Result<bool> {
+pub(crate) fn apply(
+    batch: &mut Batch<'_>,
+    queues: &mut Queues,
+    settle: &Settle,
+) -> rusqlite::Result<bool> {
     let Settle {
         place,
         delivery,
         end,
+        reply,
     } = settle;
     let Place { seq, consumer, .. } = place;
     let queue: Option<i64> = match end {
@@ -160,12 +183,71 @@ pub(crate) fn apply(batch: &mut Batch<'_>, settle: &Settle) -> rusqlite::Result<
             .query_row([seq, delivery], |row| row.get(0))
             .optional()?,
         End::Dead(headers) => move_aside(batch, *seq, *delivery, headers.as_deref())?,
+        End::Retry(copy) => {
+            let (destination, copy) = &**copy;
+            let target = retry_queue(batch, queues, place, destination)?;
+            let replaced = copy.replace(batch, (*seq, *delivery), target)?;
+            if replaced {
+                batch.grow(place.queue, -1, -place.bytes);
+                batch.grow(target, 1, copy.bytes());
+            }
+            replaced.then_some(place.queue)
+        }
     };
     if let Some(queue) = queue {
         batch.free(*consumer);
         batch.touch(queue);
+        if let Some(reply) = reply {
+            reply.store(batch, queues)?;
+        }
     }
     Ok(queue.is_some())
+}
+
+/// The queue that a retried task goes to: its own where there is no other, or the other is not
+/// there. A task is never lost for want of a queue.
+fn retry_queue(
+    batch: &Batch<'_>,
+    queues: &mut Queues,
+    place: &Place,
+    destination: &Destination,
+) -> rusqlite::Result<i64> {
+    let found = match destination {
+        Destination::Queue(name) => queues.find(batch.sql, name.as_str())?,
+        Destination::Topic(_) | Destination::Reply(_) => None,
+    };
+    if found.is_none() {
+        tracing::warn!(%destination, "no such queue for a task to be retried in; it stays in its own");
+    }
+    Ok(found.map_or(place.queue, |queue| queue.id))
+}
+
+impl Reply {
+    /// What is to be published. Only a queue takes it.
+    pub(crate) fn of(publication: Publication) -> Self {
+        let to = match &publication.destination {
+            Destination::Queue(name) => name.as_str().to_owned(),
+            Destination::Topic(name) => name.as_str().to_owned(),
+            Destination::Reply(name) => name.clone(),
+        };
+        Self {
+            to,
+            row: Row::of(publication),
+        }
+    }
+
+    /// Stores it; whoever is no longer there, or takes no more, is not missed.
+    pub(crate) fn store(&self, batch: &mut Batch<'_>, queues: &mut Queues) -> rusqlite::Result<()> {
+        match queues.find(batch.sql, &self.to)? {
+            Some(queue) if !publish::is_full(batch, &queue, self.row.bytes())? => {
+                self.row.insert(batch, queue.id)
+            }
+            Some(_) | None => {
+                tracing::debug!("outcome dropped: its queue is not there or full");
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Moves a held task to its queue's dead letters; gives the queue it left.
@@ -213,7 +295,7 @@ pub(crate) fn release_all(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Res
         .sql
         .prepare_cached(
             "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1 \
-             WHERE consumer = ?1 AND consumer <> 0",
+             WHERE consumer = ?1 AND consumer > 0",
         )?
         .execute([consumer])?;
     forget(batch, consumer)
@@ -233,7 +315,7 @@ pub(crate) fn reap(batch: &mut Batch<'_>, instance: &str) -> rusqlite::Result<us
             .sql
             .prepare_cached(
                 "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1, \
-                 delivery_count = delivery_count + 1 WHERE consumer = ?1 AND consumer <> 0",
+                 delivery_count = delivery_count + 1 WHERE consumer = ?1 AND consumer > 0",
             )?
             .execute([consumer])?;
         forget(batch, *consumer)?;
@@ -246,7 +328,7 @@ fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::
     let spent: Vec<i64> = sql
         .prepare_cached(
             "SELECT t.seq FROM tasks t JOIN queues q ON q.id = t.queue_id \
-             WHERE t.consumer = ?1 AND t.consumer <> 0 AND t.delivery_count >= q.delivery_limit \
+             WHERE t.consumer = ?1 AND t.consumer > 0 AND t.delivery_count >= q.delivery_limit \
              AND q.dead_letter IS NOT NULL",
         )?
         .query_map([consumer], |row| row.get(0))?

@@ -10,16 +10,17 @@ pub(crate) use command::{Applied, Command, Register, Registered};
 pub(crate) use queues::{Queue, Queues};
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, News},
+    delay::{self, Due},
     error::Failure,
-    peers::{self, Wakers},
+    peers::{self, Signal, Wakers},
     reader::Ask,
     store::{Gate, Paths},
 };
 use pumasi_common::broker::Health;
 use rusqlite::Connection;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender},
@@ -45,6 +46,7 @@ pub(crate) struct Writer {
     queues: Queues,
     /// The consumers of this process: from their key to their row.
     rows: HashMap<u64, i64>,
+    due: Due,
     health: Arc<Mutex<Health>>,
 }
 
@@ -60,6 +62,7 @@ impl Writer {
             wakers: Wakers::new(paths),
             queues: Queues::default(),
             rows: HashMap::new(),
+            due: Due::default(),
             health: ends.health,
         }
     }
@@ -77,15 +80,12 @@ impl Writer {
 
     /// One transaction; false when it was the last.
     fn round(&mut self) -> bool {
-        let first = if self.again.is_empty() {
-            self.inbox
-                .recv()
-                .map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            self.inbox.recv_timeout(RETRY_AFTER)
-        };
-        let first = match first {
-            Ok(command) => Some(command),
+        let first = match self.wait() {
+            Ok(Some(Command::Look)) => {
+                self.due.forget();
+                return true;
+            }
+            Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
@@ -104,35 +104,70 @@ impl Writer {
             commands.push(command);
         }
         commands.retain(Command::take);
+        let due = !self.rows.is_empty() && is_due(&mut self.due, &self.sql);
         let closing = commands.iter().any(|c| matches!(c, Command::Close(_)));
         let mut context = Context {
             queues: &mut self.queues,
             rows: &self.rows,
             fresh: HashMap::new(),
             peers: &self.paths.peers,
+            due,
         };
         let written = write(&self.sql, &mut context, &mut commands);
         drop(entered);
         match written {
-            Ok((applied, assigned)) => self.answer(commands, applied, &assigned),
+            Ok((applied, news)) => self.answer(commands, applied, &news),
             Err(failure) => self.refuse(commands, &failure),
         }
         !closing
     }
 
-    fn answer(
-        &mut self,
-        commands: Vec<Command>,
-        applied: Vec<Applied>,
-        assigned: &BTreeMap<i64, String>,
-    ) {
+    /// Waits for a command: until something is to be tried again, or a task is due.
+    fn wait(&mut self) -> Result<Option<Command>, RecvTimeoutError> {
+        let limit = if self.again.is_empty() {
+            self.until_due()
+        } else {
+            Some(RETRY_AFTER)
+        };
+        let command = match limit {
+            Some(limit) => self.inbox.recv_timeout(limit)?,
+            None => self
+                .inbox
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected)?,
+        };
+        Ok(Some(command))
+    }
+
+    /// How long until a task that is kept back is due; no matter where nobody consumes here.
+    fn until_due(&mut self) -> Option<Duration> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        self.due.wait(&self.sql).unwrap_or_else(|error| {
+            tracing::debug!(%error, "store not readable");
+            Some(RETRY_AFTER)
+        })
+    }
+
+    fn answer(&mut self, commands: Vec<Command>, applied: Vec<Applied>, news: &News) {
         self.note(Health::Up);
+        // Who has no consumer yet does not follow what is kept back.
+        if news.delayed || news.made_ready || self.rows.is_empty() {
+            self.due.forget();
+        }
         for (command, applied) in commands.into_iter().zip(applied) {
             command.answer(applied, &mut self.rows, &self.reader);
         }
+        if news.sooner {
+            self.wakers.wake_all(Signal::Delayed);
+        }
+        if news.controls {
+            self.wakers.wake_all(Signal::Control);
+        }
         let mut ours = false;
         let mut theirs: Vec<&str> = Vec::new();
-        for (consumer, instance) in assigned {
+        for (consumer, instance) in &news.assigned {
             if self.rows.values().any(|row| row == consumer) {
                 ours = true;
             } else if !theirs.contains(&instance.as_str()) {
@@ -140,7 +175,7 @@ impl Writer {
             }
         }
         for instance in theirs {
-            self.wakers.wake(instance);
+            self.wakers.wake(instance, Signal::Assigned);
         }
         if ours {
             // A reader that is gone needs no waking.
@@ -190,6 +225,8 @@ pub(crate) struct Context<'a> {
     /// Rows made in this transaction.
     pub(crate) fresh: HashMap<u64, i64>,
     pub(crate) peers: &'a std::path::Path,
+    /// Whether a task that was kept back is due.
+    due: bool,
 }
 
 impl Context<'_> {
@@ -216,15 +253,22 @@ impl Context<'_> {
     }
 }
 
-type Written = (Vec<Applied>, BTreeMap<i64, String>);
+fn is_due(due: &mut Due, sql: &Connection) -> bool {
+    due.is_now(sql).unwrap_or_else(|error| {
+        tracing::debug!(%error, "store not readable");
+        false
+    })
+}
+
+type Written = (Vec<Applied>, News);
 
 fn write(
     sql: &Connection,
     context: &mut Context<'_>,
     commands: &mut [Command],
 ) -> Result<Written, Failure> {
-    if commands.is_empty() {
-        return Ok((Vec::new(), BTreeMap::new()));
+    if commands.is_empty() && !context.due {
+        return Ok((Vec::new(), News::default()));
     }
     let filled = fill(sql, context, commands).map_err(|error| Failure::before_commit(&error));
     let committed = filled.and_then(|written| {
@@ -252,5 +296,10 @@ fn fill(
         .iter_mut()
         .map(|command| command.apply(&mut batch, context))
         .collect::<Result<_, _>>()?;
-    Ok((applied, batch.finish()?))
+    if context.due {
+        delay::make_ready(&mut batch)?;
+    }
+    let mut news = batch.finish()?;
+    news.made_ready = context.due;
+    Ok((applied, news))
 }

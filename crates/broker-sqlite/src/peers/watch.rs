@@ -1,9 +1,8 @@
 //! Watching the neighbour in the ring of processes.
 
-use super::{ALIVE, counter, is_alive, remove};
+use super::{ALIVE, counter, entries, is_alive, remove};
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -136,16 +135,8 @@ impl Watch {
 
     /// All other instances in the order of the ring, beginning after this one.
     fn successors(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return Vec::new();
-        };
-        let mut others: Vec<String> = entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                let instance = name.strip_suffix(ALIVE)?.strip_suffix('.')?;
-                (instance != self.instance).then(|| instance.to_owned())
-            })
-            .collect();
+        let mut others = entries(&self.folder, ALIVE);
+        others.retain(|instance| *instance != self.instance);
         others.sort();
         let split = others.partition_point(|other| *other < self.instance);
         others.rotate_left(split);

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Unregister(u64, Option<oneshot::Sender<()>>, Leaving),
     /// Take back what an instance holds.
     Reap(peers::Reap),
+    /// What is kept back may have changed: look when the next is due.
+    Look,
     /// Anything else that writes.
     Job(Option<Job>),
     /// Let every consumer go and end.
@@ -90,7 +92,7 @@ impl Command {
                 }
             }
             Self::Settle(settle) => {
-                if !settle::apply(batch, settle)? {
+                if !settle::apply(batch, context.queues, settle)? {
                     tracing::debug!("late settlement of a superseded delivery refused");
                 }
             }
@@ -113,6 +115,7 @@ impl Command {
                     reap.taken_back = Some(settle::reap(batch, &reap.instance)?);
                 }
             }
+            Self::Look => {}
             Self::Job(job) => {
                 if let Some(job) = job.take() {
                     return job(batch).map(Applied::Callback);
@@ -163,7 +166,7 @@ impl Command {
                 rows.clear();
                 tell(answer);
             }
-            (Self::Settle(_) | Self::Job(_), _) => {}
+            (Self::Settle(_) | Self::Job(_) | Self::Look, _) => {}
         }
     }
 
@@ -185,7 +188,7 @@ impl Command {
                 None
             }
             // Who waits for a dropped answer is told by the drop; a reap comes again.
-            Self::Job(_) | Self::Reap(_) | Self::Close(_) => None,
+            Self::Job(_) | Self::Reap(_) | Self::Look | Self::Close(_) => None,
             again @ (Self::Settle(_) | Self::Register(_) | Self::Unregister(..)) => Some(again),
         }
     }

@@ -9,9 +9,14 @@
 )]
 
 mod contract;
+mod delay;
 mod fairness;
 mod full;
+mod migration;
+mod once;
+mod priority;
 mod processes;
 mod refused;
+mod retry;
 mod sharing;
 mod support;

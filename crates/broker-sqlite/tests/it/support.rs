@@ -35,6 +35,30 @@ pub(crate) async fn publish(broker: &SqliteBroker, text: &str) -> PublishOutcome
     broker.publish(publication).await
 }
 
+/// Publishes and sees it accepted.
+pub(crate) async fn accepted(broker: &SqliteBroker, publication: Publication) {
+    let outcome = broker.publish(publication).await;
+    assert!(
+        matches!(outcome, PublishOutcome::Accepted(_)),
+        "{outcome:?}"
+    );
+}
+
+pub(crate) fn to_queue(task: Task) -> Publication {
+    Publication::new(Destination::Queue(queue()), task)
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(LIMIT, wait).await;
+    assert!(waited.is_ok(), "not in time: {what}");
+}
+
 pub(crate) async fn submit(broker: &SqliteBroker, text: &str) {
     let outcome = publish(broker, text).await;
     assert!(
