@@ -28,6 +28,36 @@ pub struct Output {
     pub content_type: Option<String>,
 }
 
+impl From<()> for Output {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl From<Bytes> for Output {
+    fn from(payload: Bytes) -> Self {
+        Self {
+            payload,
+            content_type: None,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Output {
+    fn from(payload: Vec<u8>) -> Self {
+        Bytes::from(payload).into()
+    }
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        Self {
+            payload: Bytes::from(text),
+            content_type: Some("text/plain".to_owned()),
+        }
+    }
+}
+
 /// One message about a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -243,10 +243,6 @@ impl QueueSpec {
     #[must_use]
     pub fn suspects(&self) -> Self {
         Self {
-            kind: match self.kind {
-                QueueKind::Quorum => QueueKind::Quorum,
-                QueueKind::Classic | QueueKind::Transient => QueueKind::Classic,
-            },
             dead_letter_queue: Some(self.dead_letters()),
             ..Self::new(self.name.suspects())
         }

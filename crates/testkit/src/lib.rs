@@ -16,6 +16,7 @@ pub mod collector;
 pub mod conformance;
 pub mod golden;
 pub mod http;
+pub mod model;
 pub mod process;
 pub mod proxy;
 pub mod rabbitmq;

@@ -1,8 +1,12 @@
 //! The `[worker]` section of the configuration.
 
-use pumasi_common::{QueueName, TaskKind, field};
+use pumasi_common::{QueueName, RetryPolicy, RetryRules, TaskKind, field};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, num::NonZeroU16, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 /// How a worker works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +28,29 @@ pub struct WorkerConfig {
     /// tasks go back. Keep it below the pod's grace period. Default 25 s.
     #[serde(with = "field::duration")]
     pub drain_timeout: Duration,
-    /// Longest run of a handler that has no time-out of its own. Default 25 min, below
-    /// RabbitMQ's own 30 min.
+    /// Longest run of a handler that has no time-out of its own; then it is told to stop. Default
+    /// 25 min, below RabbitMQ's own 30 min.
     #[serde(with = "field::duration")]
     pub timeout: Duration,
+    /// How long a handler that was told to stop (its time is up, its task was cancelled) may take
+    /// to end; then it is ended by force. Default 10 s.
+    #[serde(with = "field::duration")]
+    pub timeout_grace: Duration,
+    /// When failed tasks are tried again, where neither their queue nor their kind says otherwise.
+    pub retry: RetryPolicy,
+    /// What becomes of a task of a kind that has no handler here: `dead` moves it to the dead
+    /// letters, `requeue-later` keeps it back for `unknown_delay` and offers it again, so that a
+    /// rolling deploy loses nothing. Default `dead`.
+    pub unknown: Unknown,
+    /// How long a task of an unknown kind is kept back with `requeue-later`. Default 30 s.
+    #[serde(with = "field::duration")]
+    pub unknown_delay: Duration,
+    /// How many workers a task may take down with it while it runs alone; then it is a dead
+    /// letter. See `Q.suspects` in the topology. Default 3.
+    pub crashes_max: NonZeroU32,
+    /// Whether what becomes of each task is published to the topic `pumasi.events`. Default
+    /// `false`.
+    pub events: bool,
     /// Handlers by kind, for the worker service.
     pub handlers: Vec<HandlerConfig>,
 }
@@ -42,6 +65,12 @@ impl Default for WorkerConfig {
             ack: AckMode::AfterWork,
             drain_timeout: Duration::from_secs(25),
             timeout: Duration::from_secs(25 * 60),
+            timeout_grace: Duration::from_secs(10),
+            retry: RetryPolicy::default(),
+            unknown: Unknown::Dead,
+            unknown_delay: Duration::from_secs(30),
+            crashes_max: const { NonZeroU32::new(3).unwrap() },
+            events: false,
             handlers: Vec::new(),
         }
     }
@@ -60,6 +89,27 @@ pub struct HandlerConfig {
     pub every_kind: bool,
     /// The program and its arguments; no shell is involved.
     pub exec: Vec<String>,
+    /// Longest run, where that differs from `worker.timeout`.
+    #[serde(
+        default,
+        with = "field::duration_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub timeout: Option<Duration>,
+    /// When its failed tasks are tried again, where that differs from their queue's policy.
+    #[serde(default, skip_serializing_if = "RetryRules::is_empty")]
+    pub retry: RetryRules,
+}
+
+/// What becomes of a task of a kind that has no handler here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unknown {
+    /// It is moved to the dead letters.
+    #[default]
+    Dead,
+    /// It is offered again later; the attempt is not counted.
+    RequeueLater,
 }
 
 impl HandlerConfig {
@@ -68,6 +118,9 @@ impl HandlerConfig {
         self.kind.as_ref().map_or("default", TaskKind::as_str)
     }
 }
+
+/// A task that nobody here can handle is not offered more often than this.
+const UNKNOWN_DELAY_MIN: Duration = Duration::from_secs(1);
 
 /// The first that was there before.
 fn first_twice<T: PartialEq>(all: &[T]) -> Option<&T> {
@@ -191,6 +244,18 @@ impl WorkerConfig {
         if self.timeout.is_zero() {
             problems.push(("worker.timeout", "0s".to_owned(), "more than 0s"));
         }
+        if self.unknown == Unknown::RequeueLater && self.unknown_delay < UNKNOWN_DELAY_MIN {
+            let shown = format!("{:?}", self.unknown_delay);
+            problems.push(("worker.unknown_delay", shown, "at least 1s"));
+        }
+        if let Some(handler) = self
+            .handlers
+            .iter()
+            .find(|it| it.timeout == Some(Duration::ZERO))
+        {
+            let value = format!("0s for `{}`", handler.shown());
+            problems.push(("worker.handlers", value, "a timeout of more than 0s"));
+        }
         for (position, handler) in self.handlers.iter().enumerate() {
             let mut earlier = self.handlers.iter().take(position);
             if earlier.any(|other| other.kind == handler.kind) {
@@ -226,6 +291,8 @@ mod tests {
             kind: kind.map(|kind| kind.parse().unwrap()),
             every_kind,
             exec: vec!["true".to_owned()],
+            timeout: None,
+            retry: RetryRules::default(),
         };
         let problems = |handlers| {
             let config = WorkerConfig {

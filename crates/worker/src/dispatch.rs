@@ -1,127 +1,277 @@
 //! Dispatch: holds a place for one handler, chooses it by kind, runs it, settles the delivery.
 
 use crate::{
+    admit::{Admitted, Company, Facts, Source, admit, since_1970},
     config::AckMode,
-    decide::{Outcome, decide},
-    execute::execute,
-    handler::{Context, Handlers},
+    decide::{Circumstances, Decision, Outcome, decide},
+    events::Events,
+    execute::{Ends, execute},
+    handler::{Context, Entry, Handlers, Rules},
+    news,
+    orders::{Orders, Run},
+    suspects::Suspects,
 };
 use pumasi_broker::trace;
 use pumasi_common::{
-    Settlement, TaskKind,
+    Broker, Destination, Publication, RetryPolicy, Settlement, Task, TaskKind,
     broker::{Delivery, SettleError},
+    outcome::Output,
 };
 use std::{
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug, warn};
+use tracing::{Instrument as _, Span, debug, info, warn};
 
 /// What every run of a worker shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
-    pub(crate) handlers: Handlers,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) handlers: Arc<Handlers>,
     pub(crate) ack: AckMode,
     pub(crate) timeout: Duration,
+    pub(crate) grace: Duration,
+    /// How long a delivery may wait here before it is started, where the broker limits it.
+    pub(crate) wait_max: Option<Duration>,
+    pub(crate) delay_max: Duration,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) suspects: Arc<Suspects>,
+    pub(crate) events: Option<Events>,
     pub(crate) abort: CancellationToken,
     /// The broker's name in traces, where they are on.
     pub(crate) traced: Option<&'static str>,
 }
 
-/// Runs one delivery to its settlement; the permit is the place it holds meanwhile.
-pub(crate) async fn dispatch(
-    shared: Arc<Shared>,
-    delivery: Delivery,
-    permit: OwnedSemaphorePermit,
-) {
-    let span = shared
-        .traced
-        .map_or_else(Span::none, |system| trace::process_span(&delivery, system));
-    handle(shared, delivery, permit).instrument(span).await;
+/// A delivery with its place among the handlers.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) delivery: Delivery,
+    pub(crate) source: Arc<Source>,
+    pub(crate) company: Company,
+    /// Held until it is settled.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
-async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphorePermit) {
+/// Runs one delivery to its settlement.
+pub(crate) async fn dispatch(shared: Arc<Shared>, placed: Placed) {
+    let span = shared.traced.map_or_else(Span::none, |system| {
+        trace::process_span(&placed.delivery, system)
+    });
+    handle(shared, placed).instrument(span).await;
+}
+
+async fn handle(shared: Arc<Shared>, placed: Placed) {
+    let Placed {
+        delivery,
+        source,
+        company,
+        place,
+    } = placed;
     if !delivery.is_current() {
         debug!(task = %delivery.task().id, "delivery superseded before start");
         return;
     }
     let task = Arc::clone(delivery.task());
-    let limit = task
-        .timeout
-        .map_or(shared.timeout, |own| own.min(shared.timeout));
-    let context = Context {
-        task: Arc::clone(&task),
-        queue: Arc::clone(delivery.queue()),
-        trace: trace::context_of(&Span::current()).or_else(|| task.trace.clone()),
-        redelivered: delivery.redelivered(),
-        deadline: Instant::now() + limit,
-        cancellation: CancellationToken::new(),
+    let facts = Facts {
+        delivery_count: delivery.delivery_count(),
+        waited: delivery.received_at().elapsed(),
+        wait_max: shared.wait_max,
+        now: since_1970(),
+        company,
     };
-    let outcome = match shared.ack {
+    match admit(&task, &source, &shared.orders, &facts) {
+        Admitted::Run(run) => start(&shared, delivery, &source, run).await,
+        Admitted::Not(outcome) => settle(&shared, delivery, &source, outcome, Duration::ZERO),
+        Admitted::Duplicate => {
+            info!(task = %task.id, "task is done already: not done again");
+            let done = Outcome::Done(Output::default());
+            note(
+                tell(&shared, delivery, decide_on(&shared, &task, &source, done)),
+                &task,
+            );
+        }
+        Admitted::Stale => note(tell(&shared, delivery, Settlement::Release.into()), &task),
+        Admitted::Suspect => suspect(&shared, delivery, &source).await,
+    }
+    drop(place);
+}
+
+/// Moves a task that workers died with to where it runs alone; runs it here where there is no
+/// such place.
+async fn suspect(shared: &Arc<Shared>, delivery: Delivery, source: &Arc<Source>) {
+    let task = Arc::clone(delivery.task());
+    if let Some(queue) = shared.suspects.queue_of(&*shared.broker, source).await {
+        warn!(task = %task.id, count = delivery.delivery_count(), "workers died with the task: it is to run alone");
+        let mut copy = Task::clone(&task);
+        copy.expires_after = None;
+        let copy = Publication::new(Destination::Queue(queue), copy);
+        let moved = Settlement::Retry(Box::new(copy));
+        note(tell(shared, delivery, moved.into()), &task);
+        shared.suspects.look();
+        return;
+    }
+    match shared.orders.begin(&task) {
+        Ok(run) => start(shared, delivery, source, run).await,
+        Err(outcome) => settle(shared, delivery, source, outcome, Duration::ZERO),
+    }
+}
+
+/// Starts the handler and settles what comes of it.
+async fn start(shared: &Arc<Shared>, delivery: Delivery, source: &Source, run: Run) {
+    let task = Arc::clone(delivery.task());
+    let begun = Instant::now();
+    match shared.ack {
         AckMode::AfterWork => {
-            let outcome = run(&shared, context).await;
-            settle(&shared, delivery, outcome);
-            return drop(permit);
+            let outcome = perform(shared, &task, source, delivery.redelivered(), &run).await;
+            if outcome.is_done() {
+                source.finished.add(&task.id);
+            }
+            settle(shared, delivery, source, outcome, begun.elapsed());
         }
         AckMode::OnReceipt => {
-            if tell(&shared, delivery, Settlement::Ack).is_err() {
+            let redelivered = delivery.redelivered();
+            if tell(shared, delivery, Settlement::Ack.into()).is_err() {
                 return;
             }
-            run(&shared, context).await
+            let outcome = perform(shared, &task, source, redelivered, &run).await;
+            lost_if_not_done(shared, &task, source, outcome).await;
         }
+    }
+}
+
+async fn perform(
+    shared: &Shared,
+    task: &Arc<Task>,
+    source: &Source,
+    redelivered: bool,
+    run: &Run,
+) -> Outcome {
+    debug!(task = %task.id, "task started");
+    let Some(Entry { handler, rules }) = shared.handlers.find(task.kind.as_ref()) else {
+        let kind = task.kind.as_ref().map_or("(default)", TaskKind::as_str);
+        return Outcome::UnknownKind(kind.to_owned());
     };
-    if outcome != Outcome::Done {
-        record(&outcome);
-        warn!(task = %task.id, ?outcome, "task lost: acked on receipt and not done");
-    }
-    drop(permit);
+    let most = rules.timeout.unwrap_or(shared.timeout);
+    let limit = task.timeout.map_or(most, |own| own.min(most));
+    let (news, _forwarder) = news::forward(&shared.broker, task).unzip();
+    let context = Context {
+        task: Arc::clone(task),
+        queue: Arc::clone(&source.queue),
+        trace: trace::context_of(&Span::current()).or_else(|| task.trace.clone()),
+        redelivered,
+        deadline: Instant::now() + limit,
+        cancellation: CancellationToken::new(),
+        news,
+    };
+    let ends = Ends {
+        abort: &shared.abort,
+        cancelled: &run.cancelled,
+        grace: shared.grace,
+    };
+    execute(handler.as_ref(), context, ends).await
 }
 
-async fn run(shared: &Shared, context: Context) -> Outcome {
-    debug!(task = %context.task.id, "task started");
-    match shared.handlers.find(context.task.kind.as_ref()) {
-        Some(handler) => execute(handler.as_ref(), context, &shared.abort).await,
-        None => {
-            let kind = context
-                .task
-                .kind
-                .as_ref()
-                .map_or("(default)", TaskKind::as_str);
-            Outcome::UnknownKind(kind.to_owned())
-        }
-    }
-}
-
-fn settle(shared: &Shared, delivery: Delivery, outcome: Outcome) {
+fn settle(shared: &Shared, delivery: Delivery, source: &Source, outcome: Outcome, took: Duration) {
     let task = Arc::clone(delivery.task());
     record(&outcome);
-    let settlement = decide(outcome, &shared.name);
-    match &settlement {
-        Settlement::Ack => debug!(task = %task.id, "task completed"),
-        Settlement::Release => debug!(task = %task.id, "delivery released"),
-        Settlement::Retry(_) => debug!(task = %task.id, "task tried again later"),
+    let word = outcome.as_str();
+    let decision = decide_on(shared, &task, source, outcome);
+    log(&task, &decision.settlement, word);
+    if let Some(events) = &shared.events {
+        events.tell(&task, &source.queue, &decision.settlement, (word, took));
+    }
+    note(tell(shared, delivery, decision), &task);
+}
+
+fn decide_on(shared: &Shared, task: &Task, source: &Source, outcome: Outcome) -> Decision {
+    let rules = shared
+        .handlers
+        .find(task.kind.as_ref())
+        .map_or_else(Rules::default, |entry| entry.rules);
+    let circumstances = Circumstances {
+        task,
+        queue: &source.queue,
+        worker: &shared.name,
+        policy: source.policy.with(&rules.retry),
+        unknown: source.unknown,
+        now: since_1970(),
+        chance: fastrand::u32(..),
+        delay_max: shared.delay_max,
+    };
+    decide(outcome, &circumstances)
+}
+
+/// A task that was acknowledged on receipt has no second attempt: who asked is told that it is over.
+async fn lost_if_not_done(shared: &Shared, task: &Arc<Task>, source: &Source, outcome: Outcome) {
+    record(&outcome);
+    if !outcome.is_done() {
+        let what = outcome.as_str();
+        warn!(task = %task.id, outcome = what, "task lost: acked on receipt and not done");
+    }
+    let circumstances = Circumstances {
+        task: &Task {
+            attempts_max: Some(NonZeroU32::MIN),
+            ..Task::clone(task)
+        },
+        queue: &source.queue,
+        worker: &shared.name,
+        policy: RetryPolicy::default(),
+        unknown: source.unknown,
+        now: since_1970(),
+        chance: 0,
+        delay_max: shared.delay_max,
+    };
+    if let Some(reply) = decide(outcome, &circumstances).reply {
+        // Best effort: there is nothing left to give back.
+        let _ = shared.broker.publish(*reply).await;
+    }
+}
+
+fn log(task: &Task, settlement: &Settlement, outcome: &'static str) {
+    let id = &task.id;
+    match settlement {
+        Settlement::Ack => debug!(task = %id, outcome, "task completed"),
+        Settlement::Release => debug!(task = %id, "delivery released"),
+        Settlement::Retry(copy) => {
+            let (attempt, delay) = (task.attempt, copy.delay);
+            info!(task = %id, outcome, attempt, ?delay, "task to be tried again");
+        }
         Settlement::DeadLetter(letter) => {
-            warn!(task = %task.id, reason = %letter.reason, error = %letter.error, "task dead-lettered");
+            warn!(task = %id, reason = %letter.reason, error = %letter.error, "task dead-lettered");
         }
     }
-    if tell(shared, delivery, settlement).is_err() {
+}
+
+impl From<Settlement> for Decision {
+    fn from(settlement: Settlement) -> Self {
+        Self {
+            settlement,
+            reply: None,
+        }
+    }
+}
+
+fn tell(shared: &Shared, delivery: Delivery, decision: Decision) -> Result<(), SettleError> {
+    let Decision { settlement, reply } = decision;
+    let span = shared.traced.map_or_else(Span::none, |system| {
+        trace::settle_span(&delivery, &settlement, system)
+    });
+    span.in_scope(|| delivery.settle_with(settlement, reply))
+}
+
+fn note(told: Result<(), SettleError>, task: &Task) {
+    if told.is_err() {
         warn!(task = %task.id, "delivery superseded before it was settled");
     }
 }
 
-fn tell(shared: &Shared, delivery: Delivery, settlement: Settlement) -> Result<(), SettleError> {
-    let span = shared.traced.map_or_else(Span::none, |system| {
-        trace::settle_span(&delivery, &settlement, system)
-    });
-    span.in_scope(|| delivery.settle(settlement))
-}
-
 /// Notes in the current span what went wrong.
 fn record(outcome: &Outcome) {
-    if *outcome != Outcome::Done {
+    if !outcome.is_done() {
         let span = Span::current();
         span.record("otel.status_code", "ERROR");
         span.record("error.type", outcome.as_str());

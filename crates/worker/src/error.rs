@@ -1,6 +1,9 @@
 //! Why a worker cannot start.
 
-use pumasi_common::{Diagnostic, ErrorCode, Retryability, broker::ConsumeError};
+use pumasi_common::{
+    Diagnostic, ErrorCode, Retryability, broker::ConsumeError, topology::TopologyError,
+};
+use std::time::Duration;
 
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,19 @@ pub enum WorkerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A handler may run longer than the broker lets a worker keep a task.
+    #[error(
+        "cannot work: a handler may run for {longest:?}, and the broker takes a task back after {limit:?}"
+    )]
+    AckTimeout {
+        /// The longest run, up to its end by force.
+        longest: Duration,
+        /// What the broker allows.
+        limit: Duration,
+    },
+    /// A queue or topic that the worker needs cannot be made.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     /// A consumer cannot start.
     #[error(transparent)]
     Consume(#[from] ConsumeError),
@@ -37,7 +53,8 @@ pub enum WorkerError {
 impl Diagnostic for WorkerError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Config { .. } => ErrorCode::ConfigInvalid,
+            Self::Config { .. } | Self::AckTimeout { .. } => ErrorCode::ConfigInvalid,
+            Self::Topology(error) => error.code(),
             Self::HandlerMissing { .. } => ErrorCode::HandlerMissing,
             Self::Consume(error) => error.code(),
             Self::Listen(error) => error.code(),
@@ -47,7 +64,9 @@ impl Diagnostic for WorkerError {
     fn retryability(&self) -> Retryability {
         match self {
             Self::Consume(error) => error.retryability(),
+            Self::Topology(error) => error.retryability(),
             Self::Config { .. }
+            | Self::AckTimeout { .. }
             | Self::HandlerMissing { .. }
             | Self::Listen(_)
             | Self::Threads(_) => Retryability::Permanent,
@@ -60,6 +79,10 @@ impl Diagnostic for WorkerError {
                 "give an absolute path or a program on the worker's PATH that is executable"
                     .to_owned(),
             ),
+            Self::AckTimeout { .. } => Some(
+                "shorten `worker.timeout`, `worker.timeout_grace` or the handler's `timeout`; or raise `consumer_timeout` in the broker's rabbitmq.conf and `broker.ack_timeout` here, with half a minute to spare".to_owned(),
+            ),
+            Self::Topology(error) => error.help(),
             Self::Consume(error) => error.help(),
             Self::Listen(error) => error.help(),
             Self::Threads(_) => None,

@@ -99,6 +99,8 @@ async fn work(
     broker.ensure_topology(&topology).await?;
     let worker = Worker::builder(Arc::clone(broker), settings.worker)
         .handlers(handlers)
+        .queues(settings.queues)
+        .duplicate_window(settings.broker.duplicate_window)
         .build()?;
     service::run(worker, broker, settings.health.listen, stop).await?;
     Ok(())

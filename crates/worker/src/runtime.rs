@@ -1,40 +1,53 @@
 //! The worker: starts the stages, supervises them, ends in drain. See [`Worker::run`].
 
 use crate::{
+    admit::Source,
     config::WorkerConfig,
-    dispatch::{Shared, dispatch},
+    dispatch::Shared,
     drain,
     error::WorkerError,
-    handler::{Blocking, Context, Handler, HandlerResult, Handlers},
+    events::{self, Events},
+    finished::Finished,
+    handler::{Blocking, Context, Handler, HandlerResult, Handlers, Rules},
+    intake::Intake,
+    orders::Orders,
+    suspects::Quarantine,
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::future::join_all;
 use pumasi_broker::trace;
 use pumasi_common::{
-    Broker, TaskKind,
-    broker::{ConsumeOptions, Consumer},
-    queue::NameError,
+    Broker, ConnectionSettings, QueueName, QueueSpec, TaskKind, TopicName, Topology,
+    broker::{AckTimeout, ConsumeOptions},
+    outcome::Output,
+    queue::{NameError, TopicSpec},
+    topology::TopologyError,
 };
 use pumasi_service::shutdown::Shutdown;
 use std::{
     num::NonZeroU16,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
 };
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Threads for blocking calls beside those of CPU-bound handlers.
 const FILE_THREADS: usize = 16;
+
+/// How long a settlement may take to reach the broker: what it allows for a delivery is longer
+/// than the longest run by at least this.
+const SETTLE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Consumes queues and runs handlers.
 #[derive(Debug)]
 pub struct Worker {
     broker: Arc<dyn Broker>,
     config: WorkerConfig,
-    handlers: Handlers,
+    handlers: Arc<Handlers>,
+    specs: Vec<QueueSpec>,
+    duplicate_window: Duration,
+    inline: bool,
     live: Arc<AtomicUsize>,
 }
 
@@ -44,6 +57,9 @@ pub struct WorkerBuilder {
     broker: Arc<dyn Broker>,
     config: WorkerConfig,
     handlers: Handlers,
+    specs: Vec<QueueSpec>,
+    duplicate_window: Duration,
+    inline: bool,
 }
 
 impl WorkerBuilder {
@@ -62,9 +78,10 @@ impl WorkerBuilder {
     ///
     /// # Errors
     /// When the kind is not valid.
-    pub fn handle_blocking<F>(self, kind: &str, work: F) -> Result<Self, NameError>
+    pub fn handle_blocking<F, T>(self, kind: &str, work: F) -> Result<Self, NameError>
     where
-        F: Fn(Context) -> HandlerResult + Send + Sync + 'static,
+        F: Fn(Context) -> HandlerResult<T> + Send + Sync + 'static,
+        T: Into<Output> + 'static,
     {
         Ok(self.handler(
             Some(TaskKind::new(kind)?),
@@ -79,6 +96,36 @@ impl WorkerBuilder {
             Some(kind) => self.handlers.set(kind, handler),
             None => self.handlers.set_default(handler),
         }
+        self
+    }
+
+    /// Sets what the handler of a kind has otherwise than the worker; `None` is the default kind.
+    #[must_use]
+    pub fn rules(mut self, kind: Option<&TaskKind>, rules: Rules) -> Self {
+        self.handlers.set_rules(kind, rules);
+        self
+    }
+
+    /// Takes how queues are declared: their retry rules, and where their dead letters go. A queue
+    /// that is not among them has every default.
+    #[must_use]
+    pub fn queues(mut self, specs: Vec<QueueSpec>) -> Self {
+        self.specs = specs;
+        self
+    }
+
+    /// Takes how long the same id is taken for the same task; nothing for never.
+    #[must_use]
+    pub fn duplicate_window(mut self, window: Duration) -> Self {
+        self.duplicate_window = window;
+        self
+    }
+
+    /// Runs handlers on the caller's runtime instead of threads of their own: for tests with a
+    /// paused clock. A handler that blocks then stalls the broker's connection.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
         self
     }
 
@@ -105,13 +152,21 @@ impl WorkerBuilder {
             broker,
             config,
             handlers,
+            specs,
+            duplicate_window,
+            inline,
         } = self;
-        Ok(Worker {
+        let worker = Worker {
             broker,
             config,
-            handlers,
+            handlers: Arc::new(handlers),
+            specs,
+            duplicate_window,
+            inline,
             live: Arc::default(),
-        })
+        };
+        worker.check_ack_timeout()?;
+        Ok(worker)
     }
 }
 
@@ -123,6 +178,20 @@ impl Worker {
             broker,
             config,
             handlers: Handlers::default(),
+            specs: Vec::new(),
+            duplicate_window: ConnectionSettings::default().duplicate_window,
+            inline: false,
+        }
+    }
+
+    /// Refuses runs that RabbitMQ would cut short by taking the task back.
+    fn check_ack_timeout(&self) -> Result<(), WorkerError> {
+        let longest = self.run_max();
+        match self.broker.capabilities().ack_timeout {
+            AckTimeout::OfBroker(limit) if longest.saturating_add(SETTLE_MARGIN) > limit => {
+                Err(WorkerError::AckTimeout { longest, limit })
+            }
+            AckTimeout::OfBroker(_) | AckTimeout::OfConsumer | AckTimeout::Unlimited => Ok(()),
         }
     }
 
@@ -139,16 +208,145 @@ impl Worker {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let name = self.config.name.clone().unwrap_or_else(default_name);
         let prefetch = self.config.prefetch.resolve(self.config.concurrency);
-        let mut consumers = Vec::new();
-        for queue in &self.config.queues {
+        let handler_threads = if self.inline {
+            HandlerThreads(None)
+        } else {
+            HandlerThreads::start(self.config.concurrency)?
+        };
+        let abort = CancellationToken::new();
+        let running = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(usize::from(self.config.concurrency.get())));
+        let live = Arc::clone(&self.live);
+        let (shared, sources) = self.share(&name, &abort).await?;
+
+        // Both before anything is consumed: a paused queue stays at rest, and whoever died with a
+        // suspect finds it before it holds others.
+        let listener = self.listen(&shared.orders, &shutdown).await;
+        let quarantine = Quarantine {
+            shared: Arc::clone(&shared),
+            sources: sources.clone(),
+            places: Arc::clone(&places),
+            concurrency: self.config.concurrency,
+            running: running.clone(),
+            threads: handler_threads.handle(),
+            stop: shutdown.intake.clone(),
+        };
+        quarantine.round().await;
+
+        let mut intakes = Vec::new();
+        for source in sources {
             let options = ConsumeOptions {
-                queue: queue.clone(),
+                queue: QueueName::clone(&source.queue),
                 prefetch,
                 consumer: name.clone(),
-                ack_timeout: None,
+                ack_timeout: self.ack_timeout_wanted(),
             };
-            consumers.push(self.broker.consume(options).await?);
+            intakes.push(Intake {
+                consumer: Some(self.broker.consume(options.clone()).await?),
+                options,
+                source,
+                shared: Arc::clone(&shared),
+                places: Arc::clone(&places),
+                running: running.clone(),
+                threads: handler_threads.handle(),
+                live: Arc::clone(&live),
+                paused: shared.orders.paused(),
+                stop: shutdown.intake.clone(),
+                retired: Vec::new(),
+            });
         }
+        self.tell_started(&name, prefetch);
+        let quarantine = tokio::spawn(quarantine.run());
+        let stopped = join_all(intakes.into_iter().map(Intake::run)).await;
+
+        let unplaced: usize = stopped.iter().map(|it| it.unplaced).sum();
+        let mut consumers: Vec<_> = stopped.into_iter().flat_map(|it| it.consumers).collect();
+        let limits = drain::Limits {
+            grace: self.config.drain_timeout,
+            now: &shutdown.abort,
+            abort: &abort,
+        };
+        let released = drain::drain(&mut consumers, &running, limits).await;
+        // It may wait for a handler that blocks its thread.
+        quarantine.abort();
+        listener.abort();
+        join_all(consumers.into_iter().map(|consumer| consumer.close())).await;
+        info!(released = released + unplaced, "drain finished");
+        Ok(())
+    }
+
+    /// What every run shares, and the queues it is for.
+    async fn share(
+        &self,
+        name: &str,
+        abort: &CancellationToken,
+    ) -> Result<(Arc<Shared>, Vec<Arc<Source>>), WorkerError> {
+        let (config, capabilities) = (&self.config, self.broker.capabilities());
+        let sources = config.queues.iter().map(|queue| {
+            let spec = self.specs.iter().find(|spec| spec.name == *queue).cloned();
+            let spec = spec.unwrap_or_else(|| QueueSpec::new(queue.clone()));
+            Arc::new(Source {
+                queue: Arc::new(queue.clone()),
+                policy: config.retry.with(&spec.retry),
+                finished: Finished::new(self.duplicate_window),
+                unknown: (config.unknown, config.unknown_delay),
+                crashes_max: config.crashes_max,
+                spec,
+            })
+        });
+        let sources = sources.collect();
+        let shared = Shared {
+            name: name.to_owned(),
+            broker: Arc::clone(&self.broker),
+            handlers: Arc::clone(&self.handlers),
+            ack: config.ack,
+            timeout: config.timeout,
+            grace: config.timeout_grace,
+            wait_max: self.wait_max(),
+            delay_max: capabilities.delay_max,
+            orders: Orders::new(name),
+            suspects: Arc::default(),
+            events: self.events(name).await?,
+            abort: abort.clone(),
+            traced: trace::is_on().then_some(capabilities.system),
+        };
+        Ok((Arc::new(shared), sources))
+    }
+
+    async fn events(&self, name: &str) -> Result<Option<Events>, WorkerError> {
+        if !self.config.events {
+            return Ok(None);
+        }
+        let topic = TopicName::new(events::TOPIC).map_err(TopologyError::Name)?;
+        let topology = Topology {
+            queues: Vec::new(),
+            topics: vec![TopicSpec {
+                name: topic.clone(),
+                subscriptions: Vec::new(),
+            }],
+        };
+        self.broker.ensure_topology(&topology).await?;
+        Ok(Some(Events::start(Arc::clone(&self.broker), name, topic)))
+    }
+
+    /// Obeys operators from now on. Before it gives back, it knows what was in force when it
+    /// began, as far as the broker tells at once.
+    async fn listen(&self, orders: &Arc<Orders>, shutdown: &Shutdown) -> JoinHandle<()> {
+        let stream = match self.broker.control(self.config.queues.clone()).await {
+            Ok(mut stream) => {
+                orders.catch_up(&mut stream, &shutdown.intake);
+                stream
+            }
+            Err(error) => {
+                warn!(%error, "operators cannot reach this worker: no pause, cancel or drain");
+                return tokio::spawn(async {});
+            }
+        };
+        let (orders, drain) = (Arc::clone(orders), shutdown.intake.clone());
+        tokio::spawn(async move { orders.listen(stream, &drain).await })
+    }
+
+    fn tell_started(&self, name: &str, prefetch: NonZeroU16) {
         let queues: Vec<String> = self.config.queues.iter().map(ToString::to_string).collect();
         info!(
             worker = name,
@@ -157,81 +355,35 @@ impl Worker {
             prefetch,
             "worker started"
         );
-
-        let handler_threads = HandlerThreads::start(self.config.concurrency)?;
-        let abort = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            name,
-            handlers: self.handlers,
-            ack: self.config.ack,
-            timeout: self.config.timeout,
-            abort: abort.clone(),
-            traced: trace::is_on().then(|| self.broker.capabilities().system),
-        });
-        let places = Arc::new(Semaphore::new(usize::from(self.config.concurrency.get())));
-        let running = TaskTracker::new();
-        let intakes = consumers.into_iter().map(|consumer| Intake {
-            consumer,
-            shared: Arc::clone(&shared),
-            places: Arc::clone(&places),
-            running: running.clone(),
-            threads: handler_threads.handle(),
-            live: Arc::clone(&self.live),
-        });
-        let stopped = join_all(intakes.map(|intake| intake.run(shutdown.intake.clone()))).await;
-        let (mut consumers, unplaced): (Vec<_>, Vec<_>) = stopped.into_iter().unzip();
-        let limits = drain::Limits {
-            grace: self.config.drain_timeout,
-            now: &shutdown.abort,
-            abort: &abort,
-        };
-        let released = drain::drain(&mut consumers, &running, limits).await;
-        join_all(consumers.into_iter().map(|consumer| consumer.close())).await;
-        let released = released + unplaced.into_iter().sum::<usize>();
-        info!(released, "drain finished");
-        Ok(())
     }
-}
 
-/// One queue's way in: takes deliveries as places become free.
-struct Intake {
-    consumer: Box<dyn Consumer>,
-    shared: Arc<Shared>,
-    places: Arc<Semaphore>,
-    running: TaskTracker,
-    threads: Handle,
-    live: Arc<AtomicUsize>,
-}
+    /// The longest run of any handler, up to its end by force.
+    fn run_max(&self) -> Duration {
+        let own = self.handlers.timeout_max().unwrap_or_default();
+        own.max(self.config.timeout)
+            .saturating_add(self.config.timeout_grace)
+    }
 
-impl Intake {
-    /// Hands deliveries to handlers until told to stop; gives the consumer back, and how many
-    /// deliveries went back for want of a place.
-    async fn run(mut self, stop: CancellationToken) -> (Box<dyn Consumer>, usize) {
-        self.live.fetch_add(1, Ordering::Relaxed);
-        let mut unplaced = 0;
-        loop {
-            let delivery = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                delivery = self.consumer.next() => delivery,
-            };
-            let Some(delivery) = delivery else { break };
-            // The delivery waits for a place, not the place for a delivery: queues share places.
-            let place = tokio::select! {
-                biased;
-                () = stop.cancelled() => None,
-                place = Arc::clone(&self.places).acquire_owned() => place.ok(),
-            };
-            let Some(place) = place else {
-                // A dropped delivery is released.
-                unplaced += 1;
-                break;
-            };
-            let work = dispatch(Arc::clone(&self.shared), delivery, place);
-            self.running.spawn_on(work, &self.threads);
-        }
-        self.live.fetch_sub(1, Ordering::Relaxed);
-        (self.consumer, unplaced)
+    /// How long its deliveries may stay unsettled, where the broker asks each consumer: as long as
+    /// a run behind another one takes, and some time to settle.
+    fn ack_timeout_wanted(&self) -> Option<Duration> {
+        let asked = self.broker.capabilities().ack_timeout == AckTimeout::OfConsumer;
+        asked.then(|| {
+            self.run_max()
+                .saturating_mul(2)
+                .saturating_add(SETTLE_MARGIN)
+        })
+    }
+
+    /// How long a delivery may wait before it is started, so that its run ends in time.
+    fn wait_max(&self) -> Option<Duration> {
+        let limit = match self.broker.capabilities().ack_timeout {
+            AckTimeout::Unlimited => return None,
+            AckTimeout::OfConsumer => self.ack_timeout_wanted()?,
+            AckTimeout::OfBroker(limit) => limit,
+        };
+        let longest = self.run_max().saturating_add(SETTLE_MARGIN);
+        Some(limit.saturating_sub(longest))
     }
 }
 
@@ -252,6 +404,7 @@ impl HandlerThreads {
     }
 
     fn handle(&self) -> Handle {
+        // Without threads of their own: those of the caller.
         self.0
             .as_ref()
             .map_or_else(Handle::current, |runtime| runtime.handle().clone())

@@ -4,7 +4,7 @@
 use crate::{
     config::WorkerConfig,
     error::WorkerError,
-    handler::{Handlers, builtin, exec},
+    handler::{Handlers, Rules, builtin, exec},
     runtime::Worker,
 };
 use pumasi_common::{Broker, broker::Health};
@@ -33,6 +33,11 @@ pub fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
             None if handler.every_kind => handlers.set_every(exec),
             None => handlers.set_default(exec),
         }
+        let rules = Rules {
+            timeout: handler.timeout,
+            retry: handler.retry,
+        };
+        handlers.set_rules(handler.kind.as_ref(), rules);
     }
     if let Err(error) = exec::lifeline::start() {
         tracing::warn!(%error, "cannot watch over handler programs: they outlive a killed worker");

@@ -3,22 +3,30 @@
 use futures_util::FutureExt;
 use pumasi_common::ConnectionSettings;
 use pumasi_testkit::{
-    conformance::{LIMIT, cases},
+    conformance::{LIMIT, Subject, cases},
+    model::Model,
     rabbitmq::{RabbitMq, Version},
 };
 use std::panic::AssertUnwindSafe;
 
-/// Runs all cases, each on a broker of its own, and reports all that fail.
+/// Runs all cases, each on a broker of its own at a fresh address.
 async fn check(fresh: impl Fn() -> ConnectionSettings) {
-    let mut failed = Vec::new();
-    for case in cases() {
+    check_all(async || {
         let settings = ConnectionSettings {
             payload_bytes_max: 1024 * 1024,
             ..fresh()
         };
-        let broker = pumasi_broker::open(&settings)
-            .await
-            .expect("the broker opens");
+        let opened = pumasi_broker::open(&settings).await;
+        opened.expect("the broker opens")
+    })
+    .await;
+}
+
+/// Runs all cases, each on a broker of its own, and reports all that fail.
+async fn check_all(fresh: impl AsyncFn() -> Subject) {
+    let mut failed = Vec::new();
+    for case in cases() {
+        let broker = fresh().await;
         let run = AssertUnwindSafe((case.run)(broker.clone())).catch_unwind();
         match tokio::time::timeout(3 * LIMIT, run).await {
             Ok(Ok(())) => println!("ok      {}", case.name),
@@ -38,6 +46,15 @@ async fn the_embedded_broker_fulfils_the_contract() {
         let number = files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = folder.path().join(format!("{number}.db"));
         ConnectionSettings::of_url(&format!("sqlite:{}", path.display()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_in_memory_fulfils_the_contract() {
+    check_all(async || {
+        let model: Subject = Model::new();
+        model
     })
     .await;
 }

@@ -48,12 +48,14 @@ async fn sleep(context: Context) -> HandlerResult {
     pause(&context, time).await
 }
 
-/// Fails, or is rejected when the payload is `reject`, or panics when it is `panic`.
+/// Fails, or is rejected when the payload is `reject`, panics when it is `panic`, and takes the
+/// worker down when it is `abort`.
 async fn fail(context: Context) -> HandlerResult {
     match &context.task.payload[..] {
         b"reject" => Err(HandlerError::reject("asked to be rejected")),
         #[expect(clippy::panic, reason = "the kind exists to show what a panic does")]
         b"panic" => panic!("asked to panic"),
+        b"abort" => std::process::abort(),
         _ => Err(HandlerError::fail("asked to fail")),
     }
 }

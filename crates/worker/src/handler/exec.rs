@@ -2,17 +2,21 @@
 //!
 //! Contract: the payload on standard input; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
 //! `PUMASI_ATTEMPT`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
-//! rejected; anything else: failed. No shell is involved; program and arguments come from the
+//! rejected; anything else: failed. Standard output is the result; lines on standard error may say
+//! how far it is or when to try again (`directives`). Told to stop, the program gets TERM, and KILL
+//! when its grace is over. No shell is involved; program and arguments come from the
 //! worker's configuration, never from a message. The program leads a process group of its own,
 //! which is ended as a whole: after the run, on time-out, and when the worker dies (`lifeline`).
 
+mod directives;
 pub mod lifeline;
 mod output;
 
 use super::{Context, Handler, HandlerError, HandlerResult};
 use crate::error::WorkerError;
+use directives::{Directive, Directives, is_directive};
 use output::{Tail, drain_tail};
-use pumasi_common::{TaskKind, broker::BoxFuture};
+use pumasi_common::{TaskKind, broker::BoxFuture, outcome::Output};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     path::{Path, PathBuf},
@@ -36,9 +40,6 @@ pub const EXIT_REJECTED: i32 = 65;
 
 /// How long a grandchild may hold the output open after the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
-
-/// How long the process group has between TERM and KILL.
-const TERM_GRACE: Duration = Duration::from_millis(150);
 
 /// Runs a program for each task.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Exec {
         command
     }
 
-    async fn run(&self, context: Context) -> HandlerResult {
+    async fn run(&self, context: Context) -> HandlerResult<Output> {
         let mut child = self.command(&context).spawn().map_err(|error| {
             HandlerError::fail(format!("cannot start {}: {error}", self.program.display()))
         })?;
@@ -112,19 +113,31 @@ impl Exec {
             }
         };
         let (mut output, mut errors) = (Tail::default(), Tail::default());
+        let (mut directives, mut retry_after) = (Directives::default(), None);
         let status = {
-            let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX, &mut output);
-            let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX, &mut errors);
+            let obey = |piece: &[u8]| {
+                for directive in directives.read(piece) {
+                    match directive {
+                        Directive::Progress(text) => context.progress(text),
+                        Directive::RetryAfter(delay) => retry_after = Some(delay),
+                    }
+                }
+            };
+            let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX, &mut output, |_| {});
+            let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX, &mut errors, obey);
             let streams = async { tokio::join!(feed, stdout, stderr) };
             tokio::pin!(streams);
             let mut streaming = true;
+            let mut told = false;
             let status = loop {
                 tokio::select! {
                     status = child.wait() => break status,
                     _ = &mut streams, if streaming => streaming = false,
-                    () = context.cancellation.cancelled() => {
-                        group.end().await;
-                        return Err(HandlerError::fail("cancelled"));
+                    // From here on it has its grace; then this future is dropped, and the group
+                    // is ended.
+                    () = context.cancellation.cancelled(), if !told => {
+                        told = true;
+                        group.tell();
                     }
                 }
             };
@@ -135,33 +148,52 @@ impl Exec {
             status
         };
         drop(group);
-        report(status?, &output, &errors)
+        report(status?, output, &errors, retry_after)
     }
 }
 
 impl Handler for Exec {
-    fn handle(&self, context: Context) -> BoxFuture<'_, HandlerResult> {
+    fn handle(&self, context: Context) -> BoxFuture<'_, HandlerResult<Output>> {
         Box::pin(self.run(context))
     }
 }
 
-fn report(status: ExitStatus, stdout: &Tail, stderr: &Tail) -> HandlerResult {
+fn report(
+    status: ExitStatus,
+    stdout: Tail,
+    stderr: &Tail,
+    retry_after: Option<Duration>,
+) -> HandlerResult<Output> {
     use std::os::unix::process::ExitStatusExt;
     let shown = |what: String| {
-        let tail = if stderr.is_empty() { stdout } else { stderr };
-        if tail.is_empty() {
+        let tail = if stderr.is_empty() { &stdout } else { stderr };
+        let text = tail.last_text(1024);
+        let lines: Vec<&str> = text.lines().filter(|line| !is_directive(line)).collect();
+        if lines.is_empty() {
             what
         } else {
-            format!("{what}: {}", tail.last_text(1024))
+            format!("{what}: {}", lines.join("\n"))
         }
     };
     match (status.code(), status.signal()) {
-        (Some(0), _) => Ok(()),
+        (Some(0), _) => Ok(result(stdout)),
         (Some(EXIT_REJECTED), _) => Err(HandlerError::reject(shown("exit status 65".to_owned()))),
-        (Some(code), _) => Err(HandlerError::fail(shown(format!("exit status {code}")))),
+        (Some(code), _) => Err(HandlerError::Fail {
+            error: shown(format!("exit status {code}")),
+            retry_after,
+        }),
         (None, signal) => Err(HandlerError::Crash {
             error: shown(format!("ended by signal {}", signal.unwrap_or_default())),
         }),
+    }
+}
+
+/// What the program wrote to standard output.
+fn result(stdout: Tail) -> Output {
+    match String::from_utf8(stdout.into_bytes()) {
+        Ok(text) if text.is_empty() => Output::default(),
+        Ok(text) => text.into(),
+        Err(error) => error.into_bytes().into(),
     }
 }
 
@@ -184,11 +216,11 @@ impl Group {
         }
     }
 
-    async fn end(&self) {
-        if let Some(leader) = self.leader
-            && kill_process_group(leader, Signal::TERM).is_ok()
-        {
-            tokio::time::sleep(TERM_GRACE).await;
+    /// Tells it to end.
+    fn tell(&self) {
+        if let Some(leader) = self.leader {
+            // No such process: it has ended already.
+            let _ = kill_process_group(leader, Signal::TERM);
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use pumasi_common::{
     Broker, ConnectionSettings, Destination, Publication, PublishOutcome, QueueName, QueueSpec,
-    Settlement, Task, TaskKind, Topology, broker::ConsumeOptions,
+    RetryPolicy, Settlement, Task, TaskKind, Topology, broker::ConsumeOptions,
 };
 use pumasi_service::shutdown::Shutdown;
 use pumasi_worker::{Worker, WorkerBuilder, WorkerConfig, WorkerError};
-use std::{num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Longest wait for anything.
@@ -45,6 +49,11 @@ impl Bench {
     pub(crate) fn worker(&self, change: impl FnOnce(&mut WorkerConfig)) -> WorkerBuilder {
         let mut config = WorkerConfig {
             queues: vec![name("work")],
+            // What fails is dead, unless a test is about retries.
+            retry: RetryPolicy {
+                attempts_max: NonZeroU32::MIN,
+                ..RetryPolicy::default()
+            },
             ..WorkerConfig::default()
         };
         change(&mut config);

@@ -1,7 +1,7 @@
 //! How a worker ends: within its grace, after it, and at once.
 
 use crate::bench::{Bench, Running, start, until};
-use pumasi_worker::Context;
+use pumasi_worker::{Context, HandlerResult};
 use std::{
     num::NonZeroU16,
     sync::{
@@ -19,7 +19,7 @@ async fn hanging(bench: &Bench, grace: Duration) -> Running {
         .worker(|config| config.drain_timeout = grace)
         .handle("hang", move |_: Context| {
             began.store(true, Ordering::SeqCst);
-            std::future::pending()
+            std::future::pending::<HandlerResult>()
         })
         .unwrap();
     bench.submit("work", "hang", "x").await;

@@ -1,7 +1,7 @@
 //! What a handler may do, and what becomes of its task and of its neighbours.
 
 use crate::bench::{Bench, start};
-use pumasi_worker::{Context, HandlerError};
+use pumasi_worker::{Context, HandlerError, HandlerResult};
 use std::{
     sync::{
         Arc,
@@ -22,14 +22,24 @@ async fn whatever_a_handler_does_costs_its_own_task_only() {
     let seen = Arc::clone(&good);
     let worker = bench
         .worker(|config| config.timeout = Duration::from_millis(300))
-        .handle("fail", async |_: Context| Err(HandlerError::fail("no")))
+        .handle("fail", async |_: Context| {
+            Err::<(), _>(HandlerError::fail("no"))
+        })
         .and_then(|w| {
             w.handle("reject", async |_: Context| {
-                Err(HandlerError::reject("never"))
+                Err::<(), _>(HandlerError::reject("never"))
             })
         })
-        .and_then(|w| w.handle("panic", async |_: Context| panic!("boom")))
-        .and_then(|w| w.handle("hang", async |_: Context| std::future::pending().await))
+        .and_then(|w| {
+            w.handle("panic", async |_: Context| -> HandlerResult {
+                panic!("boom")
+            })
+        })
+        .and_then(|w| {
+            w.handle("hang", async |_: Context| -> HandlerResult {
+                std::future::pending().await
+            })
+        })
         .and_then(|w| {
             w.handle("json", async |context: Context| {
                 let resize: Resize = context.json()?;
@@ -93,7 +103,9 @@ async fn a_task_may_ask_for_less_time_than_the_worker_grants() {
     let bench = Bench::new().await;
     let worker = bench
         .worker(|_| {})
-        .handle("hang", async |_: Context| std::future::pending().await)
+        .handle("hang", async |_: Context| -> HandlerResult {
+            std::future::pending().await
+        })
         .unwrap();
     let mut task = pumasi_common::Task::new("x").with_kind("hang".parse().unwrap());
     task.timeout = Some(Duration::from_millis(50));

@@ -20,9 +20,15 @@ impl Tail {
         let bytes: Vec<u8> = self.bytes.iter().skip(skip).copied().collect();
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
     }
+
+    /// All that was kept.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into()
+    }
 }
 
-/// Reads a stream to its end and keeps its last `bytes_max` bytes in `tail`.
+/// Reads a stream to its end, shows each piece to `see`, and keeps the last `bytes_max` bytes in
+/// `tail`.
 ///
 /// # Cancel safety
 /// Dropped before the end, it leaves in `tail` what was read.
@@ -30,13 +36,16 @@ pub(super) async fn drain_tail(
     stream: Option<impl AsyncRead + Unpin>,
     bytes_max: usize,
     tail: &mut Tail,
+    mut see: impl FnMut(&[u8]),
 ) {
     let Some(mut stream) = stream else {
         return;
     };
     let mut buffer = vec![0_u8; 8192];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        tail.bytes.extend(buffer.get(..count).unwrap_or_default());
+        let piece = buffer.get(..count).unwrap_or_default();
+        see(piece);
+        tail.bytes.extend(piece);
         let over = tail.bytes.len().saturating_sub(bytes_max);
         tail.bytes.drain(..over);
     }

@@ -1,0 +1,371 @@
+//! Everything the model knows, and each thing that can happen to it.
+
+use super::Shared;
+use pumasi_common::{
+    DeadLetter, DeadReason, Delivery, Destination, Publication, QueueName, QueueSpec, Refusal,
+    Settlement, Task, TopicName, Topology,
+    broker::{Control, SettleError, Settler},
+    queue::DELIVERY_LIMIT,
+    topology::{Difference, QueueDeclaration},
+    wire,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Weak},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) queues: BTreeMap<QueueName, Queue>,
+    pub(crate) topics: BTreeMap<TopicName, BTreeSet<QueueName>>,
+    pub(crate) consumers: HashMap<u64, Consumer>,
+    pub(crate) paused: BTreeSet<QueueName>,
+    cancelled: Vec<Control>,
+    listeners: Vec<UnboundedSender<Control>>,
+    once: HashSet<(QueueName, String)>,
+    next: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    spec: QueueSpec,
+    declared: QueueDeclaration,
+    /// By rank (0 first), then in order.
+    pub(crate) ready: BTreeMap<(u8, u64), Entry>,
+    pub(crate) delayed: HashMap<u64, Entry>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) task: Task,
+    seq: u64,
+    delivery_count: u32,
+    redelivered: bool,
+    expires_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: String,
+    pub(crate) queue: Arc<QueueName>,
+    pub(crate) prefetch: usize,
+    pub(crate) held: HashMap<u64, Entry>,
+    pub(crate) stream: Option<UnboundedSender<Delivery>>,
+    pub(crate) settler: Option<Arc<ModelSettler>>,
+    pub(crate) turn: u64,
+}
+
+/// Settles what one consumer holds.
+#[derive(Debug)]
+pub(crate) struct ModelSettler {
+    pub(crate) shared: Weak<Shared>,
+    pub(crate) consumer: u64,
+}
+
+impl Entry {
+    fn new(task: Task, seq: u64) -> Self {
+        Self {
+            expires_at: task.expires_after.map(|wait| Instant::now() + wait),
+            task,
+            seq,
+            delivery_count: 0,
+            redelivered: false,
+        }
+    }
+
+    fn place(&self) -> (u8, u64) {
+        (9 - self.task.priority.unwrap_or(4).min(9), self.seq)
+    }
+}
+
+/// Stores a task in every queue behind its destination, now or later.
+pub(crate) fn publish(shared: &Arc<Shared>, publication: Publication) -> Option<Refusal> {
+    let Publication {
+        destination,
+        task,
+        delay,
+        once,
+    } = publication;
+    let mut state = shared.state();
+    let targets: Vec<QueueName> = match &destination {
+        Destination::Queue(queue) => vec![queue.clone()],
+        Destination::Topic(topic) => state
+            .topics
+            .get(topic)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        Destination::Reply(name) => QueueName::new(name).into_iter().collect(),
+    };
+    let known: Vec<QueueName> = targets
+        .into_iter()
+        .filter(|queue| state.queues.contains_key(queue))
+        .collect();
+    if known.is_empty() {
+        return Some(Refusal::Unroutable { destination });
+    }
+    for queue in known {
+        if once && !state.once.insert((queue.clone(), task.id.to_string())) {
+            continue;
+        }
+        let seq = state.tick();
+        if delay.is_zero() {
+            state.add(&queue, Entry::new(task.clone(), seq));
+            continue;
+        }
+        let entry = Entry::new(task.clone(), seq);
+        state.queue(&queue).delayed.insert(seq, entry);
+        let later = Arc::downgrade(shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            if let Some(shared) = later.upgrade() {
+                let mut state = shared.state();
+                if let Some(due) = state.queue(&queue).delayed.remove(&seq) {
+                    state.add(&queue, Entry::new(due.task, due.seq));
+                    state.assign(&queue);
+                }
+            }
+        });
+    }
+    let touched: Vec<QueueName> = state.queues.keys().cloned().collect();
+    touched.iter().for_each(|queue| state.assign(queue));
+    None
+}
+
+impl State {
+    pub(crate) fn tick(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn queue(&mut self, name: &QueueName) -> &mut Queue {
+        self.queues.get_mut(name).unwrap()
+    }
+
+    fn add(&mut self, queue: &QueueName, entry: Entry) {
+        // A queue that was deleted meanwhile takes nothing.
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.ready.insert(entry.place(), entry);
+        }
+    }
+
+    /// Hands ready tasks to consumers with room, in turn.
+    pub(crate) fn assign(&mut self, name: &QueueName) {
+        while let Some(id) = self.idle(name)
+            && let Some((_, entry)) = self
+                .queues
+                .get_mut(name)
+                .and_then(|queue| queue.ready.pop_first())
+        {
+            if entry.expires_at.is_some_and(|at| at <= Instant::now()) {
+                let letter =
+                    DeadLetter::new(DeadReason::Expired, "it waited too long", "the model");
+                self.bury(name, entry.task, &letter);
+                continue;
+            }
+            let (token, turn) = (self.tick(), self.tick());
+            let consumer = self.consumers.get_mut(&id).unwrap();
+            consumer.turn = turn;
+            consumer.held.insert(token, entry.clone());
+            let settler = consumer.settler.clone().unwrap();
+            let delivery = Delivery::new(entry.task, Arc::clone(&consumer.queue), token, settler)
+                .with_history(entry.redelivered, entry.delivery_count);
+            if let Some(stream) = &consumer.stream {
+                // A stream that is gone takes its consumer with it.
+                if let Err(unsent) = stream.send(delivery) {
+                    std::mem::forget(unsent);
+                }
+            }
+        }
+    }
+
+    fn idle(&self, queue: &QueueName) -> Option<u64> {
+        let free = self.consumers.iter().filter(|(_, it)| {
+            *it.queue == *queue && it.stream.is_some() && it.held.len() < it.prefetch
+        });
+        free.min_by_key(|(_, it)| it.turn).map(|(id, _)| *id)
+    }
+
+    pub(crate) fn bury(&mut self, queue: &QueueName, mut task: Task, letter: &DeadLetter) {
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        wire::mark_dead(&mut task, queue, letter, at);
+        task.expires_after = None;
+        let dead = self.queue(queue).spec.dead_letters();
+        let seq = self.tick();
+        self.add(&dead, Entry::new(task, seq));
+        self.assign(&dead);
+    }
+
+    /// Gives back what a consumer holds, and forgets it.
+    pub(crate) fn leave(&mut self, consumer: u64, counted: u32) {
+        let Some(gone) = self.consumers.remove(&consumer) else {
+            return;
+        };
+        for mut entry in gone.held.into_values() {
+            entry.redelivered = true;
+            entry.delivery_count += counted;
+            if entry.delivery_count > DELIVERY_LIMIT {
+                let letter = DeadLetter::new(DeadReason::Crashed, "returned too often", &gone.name);
+                self.bury(&gone.queue, entry.task, &letter);
+            } else {
+                self.add(&gone.queue, entry);
+            }
+        }
+        self.assign(&gone.queue);
+    }
+
+    pub(crate) fn crash(&mut self, worker: &str) {
+        let theirs: Vec<u64> = self
+            .consumers
+            .iter()
+            .filter(|(_, consumer)| consumer.name == worker)
+            .map(|(id, _)| *id)
+            .collect();
+        theirs.into_iter().for_each(|id| self.leave(id, 1));
+    }
+
+    pub(crate) fn declare(&mut self, spec: QueueSpec) {
+        let declared = QueueDeclaration::of(&spec);
+        self.queues
+            .entry(spec.name.clone())
+            .or_insert_with(|| Queue {
+                spec,
+                declared,
+                ready: BTreeMap::new(),
+                delayed: HashMap::new(),
+            });
+    }
+
+    pub(crate) fn ensure(&mut self, topology: &Topology) {
+        let with_dead_letters = |state: &mut Self, spec: QueueSpec| {
+            let dead = QueueSpec::new(spec.dead_letters());
+            if !state.queues.contains_key(&dead.name) {
+                let declared = QueueDeclaration::dead_letters_of(&spec);
+                state.declare(dead.clone());
+                state.queue(&dead.name).declared = declared;
+            }
+            state.declare(spec);
+        };
+        for spec in &topology.queues {
+            with_dead_letters(self, spec.clone());
+        }
+        for topic in &topology.topics {
+            self.topics.entry(topic.name.clone()).or_default();
+            for subscription in &topic.subscriptions {
+                let queue = QueueName::of_subscription(&topic.name, subscription).unwrap();
+                with_dead_letters(self, QueueSpec::new(queue.clone()));
+                self.topics.get_mut(&topic.name).unwrap().insert(queue);
+            }
+        }
+    }
+
+    /// Whether the queue is there, and how it differs.
+    pub(crate) fn compare(&self, wanted: &QueueDeclaration) -> (bool, Option<Difference>) {
+        let Some(queue) = self.queues.get(&wanted.name) else {
+            return (false, None);
+        };
+        let have = &queue.declared;
+        let value = |all: &QueueDeclaration, name: &str| {
+            let found = all.arguments.iter().find(|(have, _)| *have == name);
+            found.map_or_else(|| "none".to_owned(), |(_, value)| value.to_string())
+        };
+        let names = wanted.arguments.iter().chain(&have.arguments);
+        let differs = names
+            .map(|(name, _)| *name)
+            .find(|name| value(have, name) != value(wanted, name));
+        let difference = differs.map(|name| Difference {
+            object: format!("queue `{}`", wanted.name),
+            argument: name.to_owned(),
+            have: value(have, name),
+            want: value(wanted, name),
+        });
+        (true, difference)
+    }
+
+    pub(crate) fn listen(&mut self, queues: &[QueueName], listener: UnboundedSender<Control>) {
+        let paused = queues.iter().filter(|queue| self.paused.contains(*queue));
+        let in_force = paused
+            .cloned()
+            .map(Control::Pause)
+            .chain(self.cancelled.iter().cloned());
+        for order in in_force {
+            let _ = listener.send(order);
+        }
+        self.listeners.push(listener);
+    }
+
+    pub(crate) fn order(&mut self, order: &Control) {
+        match order {
+            Control::Cancel { .. } => self.cancelled.push(order.clone()),
+            Control::Pause(queue) => drop(self.paused.insert(queue.clone())),
+            Control::Resume(queue) => drop(self.paused.remove(queue)),
+            Control::Drain(_) => {}
+        }
+        self.listeners
+            .retain(|listener| listener.send(order.clone()).is_ok());
+    }
+
+    pub(crate) fn tasks(&self, queue: &QueueName) -> Vec<Task> {
+        let Some(kept) = self.queues.get(queue) else {
+            return Vec::new();
+        };
+        let held = self.consumers.values().filter(|it| *it.queue == *queue);
+        let held = held.flat_map(|consumer| consumer.held.values());
+        let all = kept.ready.values().chain(kept.delayed.values()).chain(held);
+        all.map(|entry| entry.task.clone()).collect()
+    }
+}
+
+impl Settler for ModelSettler {
+    fn settle(
+        &self,
+        token: u64,
+        task: &Arc<Task>,
+        settlement: Settlement,
+        reply: Option<Box<Publication>>,
+    ) -> Result<(), SettleError> {
+        let shared = self.shared.upgrade().ok_or(SettleError::Superseded)?;
+        let mut state = shared.state();
+        let consumer = state.consumers.get_mut(&self.consumer);
+        let consumer = consumer.ok_or(SettleError::Superseded)?;
+        let queue = Arc::clone(&consumer.queue);
+        let held = consumer.held.remove(&token);
+        let mut entry = held.ok_or(SettleError::Superseded)?;
+        match settlement {
+            Settlement::Ack => {}
+            Settlement::Release => {
+                entry.redelivered = true;
+                state.add(&queue, entry);
+            }
+            Settlement::DeadLetter(letter) => state.bury(&queue, Task::clone(task), &letter),
+            Settlement::Retry(copy) => {
+                drop(state);
+                if let Some(refusal) = publish(&shared, *copy) {
+                    println!("the model gives back what cannot be retried: {refusal}");
+                    shared.state().add(&queue, entry);
+                }
+                state = shared.state();
+            }
+        }
+        drop(state);
+        if let Some(reply) = reply {
+            publish(&shared, *reply);
+        }
+        shared.state().assign(&queue);
+        Ok(())
+    }
+
+    fn is_current(&self, token: u64) -> bool {
+        self.shared.upgrade().is_some_and(|shared| {
+            let state = shared.state();
+            let consumer = state.consumers.get(&self.consumer);
+            consumer.is_some_and(|consumer| consumer.held.contains_key(&token))
+        })
+    }
+}
