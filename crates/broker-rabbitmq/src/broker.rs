@@ -9,6 +9,7 @@ use crate::{
     consume::{Consumers, RabbitMqConsumer, Source},
     delay,
     publish::Publisher,
+    replies,
     topology::{self, Mode},
 };
 use futures_util::FutureExt;
@@ -68,6 +69,17 @@ impl RabbitMqBroker {
         }))
     }
 
+    /// What a consumer is made of.
+    fn source(&self) -> Source {
+        Source {
+            link: self.consume_link.clone(),
+            publisher: self.publisher.clone(),
+            settings: self.settings.clone(),
+            consumers: self.consumers.clone(),
+            ensured: self.ensured.clone(),
+        }
+    }
+
     /// Longest answer to one question: a connect and a reply.
     fn limit(&self) -> Duration {
         self.settings.connect_timeout.saturating_mul(2)
@@ -109,13 +121,7 @@ impl Broker for RabbitMqBroker {
         &self,
         options: ConsumeOptions,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>> {
-        let source = Source {
-            link: self.consume_link.clone(),
-            publisher: self.publisher.clone(),
-            settings: self.settings.clone(),
-            consumers: self.consumers.clone(),
-            ensured: self.ensured.clone(),
-        };
+        let source = self.source();
         async move {
             let consumer = RabbitMqConsumer::start(source, options).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
@@ -131,7 +137,7 @@ impl Broker for RabbitMqBroker {
     }
 
     fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
-        async move { todo!() }.boxed()
+        replies::open(self.source()).boxed()
     }
 
     fn ensure_topology<'a>(

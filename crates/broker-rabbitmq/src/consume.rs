@@ -233,6 +233,7 @@ async fn open(
     let queues = Queues {
         work: queue.clone(),
         dead: source.dead_letters_of(queue),
+        worker: options.consumer.clone(),
     };
     let settler = ChannelSettler::start(channel.clone(), queues, source.publisher.clone());
     Ok(Box::new(Generation {

@@ -2,7 +2,7 @@
 //!
 //! `connection` (how a broker is reached), `topology` (what must exist), `convert` (a task and its
 //! message), `publish` (a task goes out), `delay` (one is kept back), `consume` (a task comes in), `settle` (what the broker is
-//! told), `admin` (the operator's side), `error` (what the broker's refusals mean).
+//! told), `replies` (outcomes come back), `admin` (the operator's side), `error` (what the broker's refusals mean).
 //!
 //! lapin serves as a thin protocol engine: its own recovery is not used, because it can go silent.
 //! Every loss tears down what it touched, and the stage that needs it makes it anew.
@@ -15,6 +15,7 @@ mod convert;
 mod delay;
 mod error;
 mod publish;
+mod replies;
 mod settle;
 mod topology;
 

@@ -52,6 +52,9 @@ const WAITING: u8 = 0;
 const SENT: u8 = 1;
 const ABANDONED: u8 = 2;
 
+/// What the names of RabbitMQ's direct reply-to begin with.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
+
 /// The way to the publishing actor.
 #[derive(Debug)]
 pub(crate) struct Publisher {
@@ -70,6 +73,8 @@ pub(crate) struct Job {
     exchange: ShortString,
     routing_key: ShortString,
     properties: BasicProperties,
+    /// Whether it comes back when it reaches no queue.
+    mandatory: bool,
     deadline: Instant,
     state: Arc<AtomicU8>,
     reply: oneshot::Sender<PublishOutcome>,
@@ -231,6 +236,7 @@ impl Publisher {
         let state = Arc::new(AtomicU8::new(WAITING));
         let (exchange, routing_key, properties) = prepared;
         let job = Job {
+            mandatory: !is_direct_reply(&publication.destination),
             publication,
             exchange,
             routing_key,
@@ -281,6 +287,12 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Whether it goes to a waiting channel instead of a queue: up to RabbitMQ 4.1 such a message would
+/// come back as unroutable although it has arrived.
+fn is_direct_reply(destination: &Destination) -> bool {
+    matches!(destination, Destination::Reply(to) if to.starts_with(DIRECT_REPLY))
 }
 
 /// Where it goes and its properties.

@@ -3,10 +3,12 @@
 //! A settlement belongs to the channel its delivery came on and never reaches another: each
 //! channel has a settler of its own, which is over when the channel is.
 
+mod copies;
 mod letter;
 mod window;
 
 use crate::publish::Publisher;
+use copies::Copies;
 use futures_util::{
     StreamExt,
     future::{BoxFuture, FutureExt, join_all},
@@ -18,23 +20,18 @@ use lapin::{
 };
 pub(crate) use letter::Queues;
 use pumasi_common::{
-    DeadLetter, Publication, PublishOutcome, Settlement, Task,
+    Publication, Settlement, Task,
     broker::{SettleError, Settler},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 use tokio::sync::{mpsc, oneshot};
 use window::AckWindow;
 
 /// Most settlements that are told together.
 const BATCH: usize = 256;
-/// How long a task whose dead letter was not taken stays with us before it is given back.
-const DEAD_REFUSED_WAIT: Duration = Duration::from_secs(1);
 
 /// Takes the settlements of one channel's deliveries.
 ///
@@ -59,11 +56,13 @@ impl ChannelSettler {
         let over = Arc::new(AtomicBool::new(false));
         let acker = Acker {
             channel: channel.clone(),
-            queues: Arc::new(queues),
-            publisher,
+            copies: Copies {
+                queues: Arc::new(queues),
+                publisher,
+            },
             over: over.clone(),
             window: AckWindow::default(),
-            letters: FuturesUnordered::new(),
+            published: FuturesUnordered::new(),
             flushes: Vec::new(),
         };
         tokio::spawn(acker.run(inbox));
@@ -79,7 +78,7 @@ impl ChannelSettler {
         self.over.store(true, Ordering::Release);
     }
 
-    /// Waits until everything settled so far was told, dead letters included.
+    /// Waits until everything settled so far was told, copies and replies included.
     pub(crate) async fn flush(&self) {
         let (done, told) = oneshot::channel();
         if self.commands.send(Command::Flush(done)).is_ok() {
@@ -112,12 +111,11 @@ impl Settler for ChannelSettler {
 
 struct Acker {
     channel: Channel,
-    queues: Arc<Queues>,
-    publisher: Arc<Publisher>,
+    copies: Copies,
     over: Arc<AtomicBool>,
     window: AckWindow,
-    /// Dead letters on their way: the tag, and whether the letter was taken.
-    letters: FuturesUnordered<BoxFuture<'static, (u64, bool)>>,
+    /// What is published first: the tag, and whether the original may go.
+    published: FuturesUnordered<BoxFuture<'static, (u64, bool)>>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
@@ -125,27 +123,23 @@ impl Acker {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut open = true;
-        while open || !self.letters.is_empty() {
+        while open || !self.published.is_empty() {
             let mut acks = Vec::new();
             let mut releases = Vec::new();
             tokio::select! {
                 count = inbox.recv_many(&mut batch, BATCH), if open => open = count > 0,
-                Some((tag, taken)) = self.letters.next(), if !self.letters.is_empty() => {
-                    if taken { acks.push(tag) } else { releases.push(tag) }
+                Some((tag, may_go)) = self.published.next(), if !self.published.is_empty() => {
+                    if may_go { acks.push(tag) } else { releases.push(tag) }
                 }
             }
             for command in batch.drain(..) {
                 match command {
                     Command::Settle(tag, _, Settlement::Ack, None) => acks.push(tag),
                     Command::Settle(tag, _, Settlement::Release, _) => releases.push(tag),
-                    Command::Settle(tag, _, Settlement::Ack, Some(reply)) => {
-                        self.letters.push(self.answer(tag, *reply));
-                    }
-                    Command::Settle(tag, _, Settlement::Retry(copy), _) => {
-                        self.letters.push(self.replace(tag, *copy));
-                    }
-                    Command::Settle(tag, task, Settlement::DeadLetter(letter), _) => {
-                        self.letters.push(self.bury(tag, &task, letter));
+                    Command::Settle(tag, task, settlement, reply) => {
+                        let published = self.copies.clone().publish(task, settlement, reply);
+                        let published = published.map(move |may_go| (tag, may_go)).boxed();
+                        self.published.push(published);
                     }
                     Command::Flush(done) => self.flushes.push(done),
                 }
@@ -153,7 +147,7 @@ impl Acker {
             if !self.over.load(Ordering::Acquire) && !self.tell(&acks, &releases).await {
                 self.over.store(true, Ordering::Release);
             }
-            if self.letters.is_empty() {
+            if self.published.is_empty() {
                 for done in self.flushes.drain(..) {
                     // Whoever waited may have gone.
                     let _ = done.send(());
@@ -183,55 +177,5 @@ impl Acker {
             );
         }
         join_all(frames).await.iter().all(Result::is_ok)
-    }
-
-    /// Publishes the reply, whatever becomes of it, then lets the original go.
-    fn answer(&self, tag: u64, reply: Publication) -> BoxFuture<'static, (u64, bool)> {
-        let publisher = self.publisher.clone();
-        async move {
-            publisher.publish_any_size(reply).await;
-            (tag, true)
-        }
-        .boxed()
-    }
-
-    /// Publishes the copy; only a confirmed one lets the original go.
-    fn replace(&self, tag: u64, copy: Publication) -> BoxFuture<'static, (u64, bool)> {
-        let publisher = self.publisher.clone();
-        async move {
-            let outcome = publisher.publish_any_size(copy).await;
-            (tag, matches!(outcome, PublishOutcome::Accepted(_)))
-        }
-        .boxed()
-    }
-
-    /// Publishes the dead letter; only a confirmed one lets the original go.
-    fn bury(
-        &self,
-        tag: u64,
-        task: &Arc<Task>,
-        letter: Box<DeadLetter>,
-    ) -> BoxFuture<'static, (u64, bool)> {
-        let task = task.clone();
-        let publisher = self.publisher.clone();
-        let queues = self.queues.clone();
-        async move {
-            let full = letter::full(&task, &queues, &letter);
-            let mut outcome = publisher.publish_any_size(full).await;
-            if let PublishOutcome::Refused(_, refusal) = &outcome
-                && letter::cannot_be_carried(refusal)
-            {
-                let bare = letter::bare(&task, &queues, *letter, refusal);
-                outcome = publisher.publish_any_size(bare).await;
-            }
-            if matches!(outcome, PublishOutcome::Accepted(_)) {
-                return (tag, true);
-            }
-            let queue = &queues.work;
-            tracing::warn!(%queue, ?outcome, "dead letter not taken, task given back");
-            tokio::time::sleep(DEAD_REFUSED_WAIT).await;
-            (tag, false)
-        }
-        .boxed()
     }
 }

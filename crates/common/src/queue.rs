@@ -3,6 +3,7 @@
 use crate::{
     error::{Diagnostic, ErrorCode, Retryability},
     retry::RetryRules,
+    task::TaskId,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU64, sync::Arc};
@@ -154,6 +155,18 @@ impl QueueName {
     #[must_use]
     pub fn suspects(&self) -> Self {
         Self(Arc::from(format!("{}.suspects", self.0)))
+    }
+
+    /// A queue for the outcomes of one requester, with a name of its own: `pumasi.reply.ID`.
+    #[must_use]
+    pub fn fresh_reply() -> Self {
+        Self(Arc::from(format!("pumasi.reply.{}", TaskId::generate())))
+    }
+
+    /// The queue through which operators reach running workers: `pumasi.control`.
+    #[must_use]
+    pub fn control() -> Self {
+        Self(Arc::from("pumasi.control"))
     }
 
     /// The work queue of a subscription: `T.S`.

@@ -4,9 +4,11 @@
 //! capability it needs, never the broker.
 
 mod competing;
+mod delay;
 mod once;
 mod priority;
 mod publish;
+mod replies;
 mod settle;
 mod topology;
 
@@ -62,6 +64,13 @@ pub fn cases() -> Vec<Case> {
         settle::a_task_that_waited_too_long_is_a_dead_letter_and_waits_on,
         settle::a_dead_letter_keeps_its_payload_and_gets_a_reason,
         settle::closing_a_consumer_gives_back_what_it_held,
+        settle::a_retried_task_comes_back_as_itself_and_as_the_next_attempt,
+        delay::a_delayed_task_comes_when_it_is_due_and_never_early,
+        delay::a_task_of_an_hour_does_not_hold_back_one_of_a_second,
+        delay::what_cannot_be_kept_back_is_refused_by_name,
+        replies::a_settlement_sends_its_reply_first,
+        replies::a_requester_that_is_gone_does_not_hold_up_the_settlement,
+        replies::a_closed_reply_queue_is_gone,
         competing::no_consumer_holds_more_than_its_prefetch,
         competing::idle_consumers_take_turns,
         priority::tasks_of_higher_priority_come_first_and_equal_ones_in_order,

@@ -1,6 +1,6 @@
 //! The names of all queues, from the management API: AMQP tells only about queues that one names.
 
-use crate::delay;
+use crate::{delay, replies};
 use pumasi_common::{
     ConnectionSettings, QueueKind, QueueName,
     broker::AdminError,
@@ -108,7 +108,14 @@ fn failed(problem: String, source: Option<Cause>) -> AdminError {
 }
 
 fn listed(row: &Row) -> Option<Listed> {
-    if row.name.starts_with(delay::PREFIX) {
+    let serves_others = [
+        delay::PREFIX,
+        replies::PREFIX,
+        QueueName::control().as_str(),
+    ]
+    .iter()
+    .any(|prefix| row.name.starts_with(prefix));
+    if serves_others {
         return None;
     }
     let kind = match row.kind.as_deref() {

@@ -146,11 +146,12 @@ impl Session {
         let exchange = job.exchange.clone();
         let routing_key = job.routing_key.clone();
         let properties = job.properties.clone();
+        let mandatory = job.mandatory;
         let payload = job.publication.task.payload.clone();
         self.confirms.push(
             async move {
                 let options = BasicPublishOptions {
-                    mandatory: true,
+                    mandatory,
                     immediate: false,
                 };
                 let result = async {

@@ -13,6 +13,8 @@ use std::{
 pub(crate) struct Queues {
     pub(crate) work: Arc<QueueName>,
     pub(crate) dead: QueueName,
+    /// Who consumes.
+    pub(crate) worker: String,
 }
 
 /// The dead letter with everything that the task has.

@@ -52,10 +52,11 @@ async fn lateness(broker: &RabbitMqBroker, queue: &str) -> Vec<Duration> {
 
 #[test]
 fn tasks_of_one_to_eight_seconds_come_in_time_and_never_early() {
-    each(|node| async move {
+    together(|node| async move {
         let broker = open(&node.new_vhost_url()).await;
         declare(&broker, "work", QueueKind::Quorum).await;
         let late = lateness(&broker, "work").await;
+        println!("on {:?}: {late:?}", node.version());
         let p99 = late[late.len() * 99 / 100];
         assert!(p99 <= Duration::from_secs(2), "{p99:?}");
         broker.close().await;
@@ -136,6 +137,44 @@ fn a_publish_without_a_delay_makes_no_ladder() {
             matches!(looked, Err(AdminError::QueueMissing { .. })),
             "{looked:?}"
         );
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_task_that_is_tried_again_twelve_times_is_no_longer_than_before() {
+    together(|node| async move {
+        let vhost = node.new_vhost();
+        let broker = open(&node.url_of(&vhost)).await;
+        declare(&broker, "work", QueueKind::Quorum).await;
+        accepted(&broker, after("work", 1)).await;
+        let mut consumer = consume(&broker, "work", 1).await;
+        for _ in 0..12 {
+            let delivery = next(&mut consumer).await;
+            let copy = Task {
+                attempt: delivery.task().attempt.checked_add(1).unwrap(),
+                ..delivery.task().as_ref().clone()
+            };
+            let copy = Publication::new(Destination::Queue(name("work")), copy);
+            let copy = copy.after(Duration::from_millis(900));
+            delivery.settle(Settlement::Retry(Box::new(copy))).unwrap();
+        }
+        consumer.close().await;
+        until_ready(&broker, "work", 1).await;
+        // What is really in the queue, before anything is taken off.
+        let channel = foreign(node, &vhost).await;
+        let get = channel.basic_get("work".into(), lapin::options::BasicGetOptions::default());
+        let message = get.await.unwrap().unwrap();
+        let headers = message.properties.headers().clone().unwrap();
+        let lapin::types::AMQPValue::FieldArray(deaths) = &headers.inner()["x-death"] else {
+            panic!("{headers:?}");
+        };
+        assert_eq!(deaths.as_slice().len(), 1, "{deaths:?}");
+        assert_eq!(message.routing_key.as_str().matches("work").count(), 1);
+        assert!(message.routing_key.as_str().len() < 64);
+        let names: Vec<&str> = headers.inner().keys().map(|name| name.as_str()).collect();
+        let own = names.iter().filter(|name| !name.starts_with("x-"));
+        assert_eq!(own.collect::<Vec<_>>(), [&"pumasi-attempt"], "{names:?}");
         broker.close().await;
     });
 }

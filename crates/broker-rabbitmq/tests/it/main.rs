@@ -14,6 +14,7 @@ mod hostile;
 mod publishing;
 mod raw;
 mod reaching;
+mod replying;
 mod topology;
 
 use futures_util::StreamExt;
@@ -42,6 +43,20 @@ fn each<F: Future<Output = ()>>(test: impl Fn(&'static RabbitMq) -> F) {
         let node = RabbitMq::shared(version);
         runtime().block_on(test(node));
     }
+}
+
+/// As [`each`], on all versions at the same time: for tests that mostly wait.
+fn together<F: Future<Output = ()>>(test: impl Fn(&'static RabbitMq) -> F) {
+    let here = |version: &Version| match version.available() {
+        Ok(()) => true,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            false
+        }
+    };
+    let versions = Version::ALL.into_iter().filter(here);
+    let nodes: Vec<_> = versions.map(RabbitMq::shared).collect();
+    runtime().block_on(futures_util::future::join_all(nodes.into_iter().map(test)));
 }
 
 fn runtime() -> tokio::runtime::Runtime {

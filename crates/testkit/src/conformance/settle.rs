@@ -1,8 +1,13 @@
 //! Settling.
 
 use super::{Subject, consume, next, publish, until_ready, with_queue};
-use pumasi_common::{DeadLetter, DeadReason, Settlement, Task, task::HeaderValue, wire};
-use std::time::Duration;
+use pumasi_common::{
+    DeadLetter, DeadReason, Destination, Settlement, Task,
+    broker::Publication,
+    task::{HeaderValue, TraceContext},
+    wire,
+};
+use std::{num::NonZeroU32, time::Duration};
 
 pub(super) async fn an_acked_task_is_gone(subject: Subject) {
     let queue = with_queue(&subject).await;
@@ -110,4 +115,36 @@ pub(super) async fn closing_a_consumer_gives_back_what_it_held(subject: Subject)
     consumer.close().await;
     until_ready(&subject, &queue, 5).await;
     assert!(held.iter().all(|delivery| !delivery.is_current()));
+}
+
+pub(super) async fn a_retried_task_comes_back_as_itself_and_as_the_next_attempt(subject: Subject) {
+    let queue = with_queue(&subject).await;
+    let mut task = Task::new("payload");
+    task.submitted_at = Some(1_700_000_000);
+    task.reply_to = Some("answers".to_owned());
+    task.headers.set("own", HeaderValue::from("kept"));
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    task.trace = TraceContext::parse(trace, None);
+    publish(&subject, &queue, task.clone()).await;
+    let mut consumer = consume(&subject, &queue, 1).await;
+    // At once, and after a while.
+    for delay in [Duration::ZERO, Duration::from_secs(1)] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(*delivery.task().as_ref(), task);
+        task.attempt = task.attempt.checked_add(1).unwrap();
+        task.failed_since = Some(1_700_000_001);
+        let copy = Publication::new(Destination::Queue(queue.clone()), task.clone());
+        let retry = Settlement::Retry(Box::new(copy.after(delay)));
+        delivery.settle(retry).unwrap();
+    }
+    let last = next(&mut consumer).await;
+    assert_eq!(
+        *last.task().as_ref(),
+        task,
+        "and nothing of the broker's own"
+    );
+    assert_eq!(last.task().attempt, NonZeroU32::new(3).unwrap());
+    last.settle(Settlement::Ack).unwrap();
+    consumer.close().await;
+    until_ready(&subject, &queue, 0).await;
 }
