@@ -20,11 +20,12 @@ use pumasi_common::{
     topology::{Declaration, Plan, TopologyError},
 };
 use state::State;
+pub use state::Step;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The largest payload that the model takes.
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
@@ -60,6 +61,18 @@ impl Model {
         self.0.state().tasks(queue)
     }
 
+    /// Every step that a task took so far, in order.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        self.0.state().steps.clone()
+    }
+
+    /// Changes with each step of any task.
+    #[must_use]
+    pub fn moved(&self) -> watch::Receiver<usize> {
+        self.0.state().count.subscribe()
+    }
+
     fn take(&self, publication: Publication) -> PublishOutcome {
         let id = publication.task.id.clone();
         let bytes = publication.task.payload.len();
@@ -76,7 +89,8 @@ impl Model {
                 problem: "only a task for a queue can be delayed".to_owned(),
             })
         } else {
-            state::publish(&self.0, publication)
+            let from = self.0.state().origin(&id);
+            state::publish(&self.0, publication, from)
         };
         match refused {
             Some(refusal) => PublishOutcome::Refused(id, refusal),

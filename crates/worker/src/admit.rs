@@ -148,7 +148,9 @@ mod tests {
         match admit(task, source, &Orders::new("w"), facts) {
             Admitted::Run(_) => "run".to_owned(),
             Admitted::Not(outcome) => outcome.as_str().to_owned(),
-            other => format!("{other:?}").to_lowercase(),
+            other @ (Admitted::Duplicate | Admitted::Stale | Admitted::Suspect) => {
+                format!("{other:?}").to_lowercase()
+            }
         }
     }
 

@@ -28,12 +28,18 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tracing::{info, warn};
 
 /// Threads for blocking calls beside those of CPU-bound handlers.
 const FILE_THREADS: usize = 16;
+
+/// Longest wait, after handlers have ended, for a suspect to be settled.
+const QUARANTINE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a settlement may take to reach the broker: what it allows for a delivery is longer
 /// than the longest run by at least this.
@@ -256,7 +262,7 @@ impl Worker {
             });
         }
         self.tell_started(&name, prefetch);
-        let quarantine = tokio::spawn(quarantine.run());
+        let mut quarantine = AbortOnDropHandle::new(tokio::spawn(quarantine.run()));
         let stopped = join_all(intakes.into_iter().map(Intake::run)).await;
 
         let unplaced: usize = stopped.iter().map(|it| it.unplaced).sum();
@@ -267,9 +273,9 @@ impl Worker {
             abort: &abort,
         };
         let released = drain::drain(&mut consumers, &running, limits).await;
-        // It may wait for a handler that blocks its thread.
-        quarantine.abort();
-        listener.abort();
+        // Not waited for any longer: it may wait for a handler that blocks its thread.
+        let _ = timeout(QUARANTINE_MAX, &mut quarantine).await;
+        drop((quarantine, listener));
         join_all(consumers.into_iter().map(|consumer| consumer.close())).await;
         info!(released = released + unplaced, "drain finished");
         Ok(())
@@ -331,7 +337,7 @@ impl Worker {
 
     /// Obeys operators from now on. Before it gives back, it knows what was in force when it
     /// began, as far as the broker tells at once.
-    async fn listen(&self, orders: &Arc<Orders>, shutdown: &Shutdown) -> JoinHandle<()> {
+    async fn listen(&self, orders: &Arc<Orders>, shutdown: &Shutdown) -> AbortOnDropHandle<()> {
         let stream = match self.broker.control(self.config.queues.clone()).await {
             Ok(mut stream) => {
                 orders.catch_up(&mut stream, &shutdown.intake);
@@ -339,11 +345,13 @@ impl Worker {
             }
             Err(error) => {
                 warn!(%error, "operators cannot reach this worker: no pause, cancel or drain");
-                return tokio::spawn(async {});
+                return AbortOnDropHandle::new(tokio::spawn(async {}));
             }
         };
         let (orders, drain) = (Arc::clone(orders), shutdown.intake.clone());
-        tokio::spawn(async move { orders.listen(stream, &drain).await })
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            orders.listen(stream, &drain).await;
+        }))
     }
 
     fn tell_started(&self, name: &str, prefetch: NonZeroU16) {

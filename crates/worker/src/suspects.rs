@@ -13,7 +13,7 @@ use crate::{
 use futures_util::StreamExt;
 use pumasi_common::{
     Broker, QueueKind, QueueName, Topology,
-    broker::{ConsumeOptions, Consumer},
+    broker::{ConsumeOptions, Consumer, Delivery},
 };
 use std::{
     collections::HashMap,
@@ -111,17 +111,16 @@ impl Quarantine {
         for source in &self.sources {
             let queue = source.queue.suspects();
             let waits = self.shared.broker.admin().queue(&queue).await;
-            if waits.is_ok_and(|status| status.ready > 0) {
-                self.stop
-                    .run_until_cancelled(self.alone(source, queue))
-                    .await;
+            if waits.is_ok_and(|status| status.ready > 0) && !self.stop.is_cancelled() {
+                self.alone(source, queue).await;
             }
         }
     }
 
     async fn alone(&self, source: &Arc<Source>, queue: QueueName) {
         let all = u32::from(self.concurrency.get());
-        let Ok(_places) = self.places.acquire_many(all).await else {
+        let places = self.places.acquire_many(all);
+        let Some(Ok(_places)) = self.stop.run_until_cancelled(places).await else {
             return;
         };
         let options = ConsumeOptions {
@@ -135,7 +134,8 @@ impl Quarantine {
             Err(error) => return warn!(%error, "suspects cannot be consumed"),
         };
         let mut count = 0_u32;
-        while let Ok(Some(delivery)) = tokio::time::timeout(LAST_WAIT, consumer.next()).await {
+        // What runs when told to stop is finished like any other, and settled.
+        while let Some(delivery) = self.next(&mut consumer).await {
             count += 1;
             let placed = Placed {
                 delivery,
@@ -149,5 +149,11 @@ impl Quarantine {
         }
         consumer.close().await;
         info!(%queue, count, "suspects were run alone");
+    }
+
+    /// The next suspect, unless there is none or the worker is to stop.
+    async fn next(&self, consumer: &mut Box<dyn Consumer>) -> Option<Delivery> {
+        let next = tokio::time::timeout(LAST_WAIT, consumer.next());
+        self.stop.run_until_cancelled(next).await?.ok()?
     }
 }

@@ -110,7 +110,12 @@ impl BrokerAdmin for Model {
 fn cancel(shared: &Arc<Shared>, id: &TaskId) -> Cancelled {
     let mut state = shared.state();
     let mut gone = None;
-    for queue in state.queues.values_mut() {
+    let mut from = "ready";
+    let living = state
+        .queues
+        .iter_mut()
+        .filter(|(name, _)| !name.as_str().ends_with(".dead"));
+    for (name, queue) in living {
         if let Some(place) = queue
             .ready
             .iter()
@@ -118,6 +123,7 @@ fn cancel(shared: &Arc<Shared>, id: &TaskId) -> Cancelled {
             .map(|it| *it.0)
         {
             gone = queue.ready.remove(&place);
+            from = state::waiting_in(name);
         } else if let Some(seq) = queue
             .delayed
             .iter()
@@ -125,12 +131,14 @@ fn cancel(shared: &Arc<Shared>, id: &TaskId) -> Cancelled {
             .map(|it| *it.0)
         {
             gone = queue.delayed.remove(&seq);
+            from = "delayed";
         }
     }
     if let Some(entry) = gone {
+        state.step(&entry.task, from, "cancelled");
         drop(state);
         if let Some(reply) = Outcome::Cancelled.message(&entry.task) {
-            state::publish(shared, reply);
+            state::publish(shared, reply, "submitted");
         }
         return Cancelled::Done;
     }

@@ -3,8 +3,9 @@
 use super::Shared;
 use pumasi_common::{
     DeadLetter, DeadReason, Delivery, Destination, Publication, QueueName, QueueSpec, Refusal,
-    Settlement, Task, TopicName, Topology,
+    Settlement, Task, TaskId, TopicName, Topology,
     broker::{Control, SettleError, Settler},
+    outcome::Outcome,
     queue::DELIVERY_LIMIT,
     topology::{Difference, QueueDeclaration},
     wire,
@@ -14,7 +15,10 @@ use std::{
     sync::{Arc, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+use tokio::{
+    sync::{mpsc::UnboundedSender, watch},
+    time::Instant,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -26,6 +30,32 @@ pub(crate) struct State {
     listeners: Vec<UnboundedSender<Control>>,
     once: HashSet<(QueueName, String)>,
     next: u64,
+    /// Every step that a task took, in order.
+    pub(crate) steps: Vec<Step>,
+    /// How many there are, for who waits for one.
+    pub(crate) count: watch::Sender<usize>,
+}
+
+/// One step of a task, from one state of its life to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// The task.
+    pub id: TaskId,
+    /// The state that it left; `submitted` for the first.
+    pub from: &'static str,
+    /// The state that it reached.
+    pub to: &'static str,
+}
+
+/// The state of a task that waits in this queue.
+pub(crate) fn waiting_in(queue: &QueueName) -> &'static str {
+    if queue.as_str().ends_with(".suspects") {
+        "suspect"
+    } else if queue.as_str().ends_with(".dead") {
+        "dead"
+    } else {
+        "ready"
+    }
 }
 
 #[derive(Debug)]
@@ -80,8 +110,12 @@ impl Entry {
     }
 }
 
-/// Stores a task in every queue behind its destination, now or later.
-pub(crate) fn publish(shared: &Arc<Shared>, publication: Publication) -> Option<Refusal> {
+/// Stores a task in every queue behind its destination, now or later; it comes from this state.
+pub(crate) fn publish(
+    shared: &Arc<Shared>,
+    publication: Publication,
+    from: &'static str,
+) -> Option<Refusal> {
     let Publication {
         destination,
         task,
@@ -113,9 +147,11 @@ pub(crate) fn publish(shared: &Arc<Shared>, publication: Publication) -> Option<
         }
         let seq = state.tick();
         if delay.is_zero() {
+            state.step(&task, from, waiting_in(&queue));
             state.add(&queue, Entry::new(task.clone(), seq));
             continue;
         }
+        state.step(&task, from, "delayed");
         let entry = Entry::new(task.clone(), seq);
         state.queue(&queue).delayed.insert(seq, entry);
         let later = Arc::downgrade(shared);
@@ -124,6 +160,7 @@ pub(crate) fn publish(shared: &Arc<Shared>, publication: Publication) -> Option<
             if let Some(shared) = later.upgrade() {
                 let mut state = shared.state();
                 if let Some(due) = state.queue(&queue).delayed.remove(&seq) {
+                    state.step(&due.task, "delayed", "ready");
                     state.add(&queue, Entry::new(due.task, due.seq));
                     state.assign(&queue);
                 }
@@ -145,6 +182,22 @@ impl State {
         self.queues.get_mut(name).unwrap()
     }
 
+    pub(crate) fn step(&mut self, task: &Task, from: &'static str, to: &'static str) {
+        let id = task.id.clone();
+        self.steps.push(Step { id, from, to });
+        self.count.send_replace(self.steps.len());
+    }
+
+    /// Where a published task comes from: a replay is published before the dead letter goes.
+    pub(crate) fn origin(&self, id: &TaskId) -> &'static str {
+        let mut dead = self
+            .queues
+            .iter()
+            .filter(|(name, _)| waiting_in(name) == "dead");
+        let replayed = dead.any(|(_, queue)| queue.ready.values().any(|it| it.task.id == *id));
+        if replayed { "dead" } else { "submitted" }
+    }
+
     fn add(&mut self, queue: &QueueName, entry: Entry) {
         // A queue that was deleted meanwhile takes nothing.
         if let Some(queue) = self.queues.get_mut(queue) {
@@ -163,9 +216,11 @@ impl State {
             if entry.expires_at.is_some_and(|at| at <= Instant::now()) {
                 let letter =
                     DeadLetter::new(DeadReason::Expired, "it waited too long", "the model");
+                self.step(&entry.task, waiting_in(name), "dead");
                 self.bury(name, entry.task, &letter);
                 continue;
             }
+            self.step(&entry.task, waiting_in(name), "in flight");
             let (token, turn) = (self.tick(), self.tick());
             let consumer = self.consumers.get_mut(&id).unwrap();
             consumer.turn = turn;
@@ -174,10 +229,8 @@ impl State {
             let delivery = Delivery::new(entry.task, Arc::clone(&consumer.queue), token, settler)
                 .with_history(entry.redelivered, entry.delivery_count);
             if let Some(stream) = &consumer.stream {
-                // A stream that is gone takes its consumer with it.
-                if let Err(unsent) = stream.send(delivery) {
-                    std::mem::forget(unsent);
-                }
+                // Nobody closes it while its consumer is known.
+                let _ = stream.send(delivery);
             }
         }
     }
@@ -210,6 +263,7 @@ impl State {
         for mut entry in gone.held.into_values() {
             entry.redelivered = true;
             entry.delivery_count += counted;
+            self.step(&entry.task, "in flight", waiting_in(&gone.queue));
             if entry.delivery_count > DELIVERY_LIMIT {
                 let letter = DeadLetter::new(DeadReason::Crashed, "returned too often", &gone.name);
                 self.bury(&gone.queue, entry.task, &letter);
@@ -338,15 +392,24 @@ impl Settler for ModelSettler {
         let held = consumer.held.remove(&token);
         let mut entry = held.ok_or(SettleError::Superseded)?;
         match settlement {
-            Settlement::Ack => {}
+            Settlement::Ack => {
+                let said = reply.as_ref().and_then(|it| Outcome::read(&it.task));
+                let cancelled = said.is_some_and(|(_, it)| it == Outcome::Cancelled);
+                let over = if cancelled { "cancelled" } else { "done" };
+                state.step(task, "in flight", over);
+            }
             Settlement::Release => {
                 entry.redelivered = true;
+                state.step(task, "in flight", waiting_in(&queue));
                 state.add(&queue, entry);
             }
-            Settlement::DeadLetter(letter) => state.bury(&queue, Task::clone(task), &letter),
+            Settlement::DeadLetter(letter) => {
+                state.step(task, "in flight", "dead");
+                state.bury(&queue, Task::clone(task), &letter);
+            }
             Settlement::Retry(copy) => {
                 drop(state);
-                if let Some(refusal) = publish(&shared, *copy) {
+                if let Some(refusal) = publish(&shared, *copy, "in flight") {
                     println!("the model gives back what cannot be retried: {refusal}");
                     shared.state().add(&queue, entry);
                 }
@@ -355,7 +418,7 @@ impl Settler for ModelSettler {
         }
         drop(state);
         if let Some(reply) = reply {
-            publish(&shared, *reply);
+            publish(&shared, *reply, "submitted");
         }
         shared.state().assign(&queue);
         Ok(())

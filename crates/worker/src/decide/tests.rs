@@ -93,9 +93,10 @@ fn every_outcome_has_one_settlement_in_every_circumstance() {
 }
 
 fn copy(decision: Decision) -> Publication {
-    match decision.settlement {
-        Settlement::Retry(copy) => *copy,
-        other => panic!("not tried again: {other:?}"),
+    if let Settlement::Retry(copy) = decision.settlement {
+        *copy
+    } else {
+        panic!("not tried again: {decision:?}");
     }
 }
 
@@ -114,7 +115,7 @@ fn a_retried_task_changes_only_in_what_counts_its_attempts() {
     let again = copy(decide(failed(None), &on(&sent, &queue, Unknown::Dead)));
     assert_eq!(again.destination, Destination::Queue(queue.clone()));
     assert_eq!(again.delay, Duration::from_secs(2));
-    let mut expected = sent.clone();
+    let mut expected = sent;
     expected.attempt = NonZeroU32::new(2).unwrap();
     expected.failed_since = Some(NOW.as_secs());
     expected.expires_after = None;
@@ -215,8 +216,9 @@ fn a_dead_letter_names_the_work_queue() {
     let queue = QueueName::new("q").unwrap();
     let sent = task();
     let decision = decide(Outcome::Expired, &on(&sent, &queue, Unknown::Dead));
-    match decision.settlement {
-        Settlement::DeadLetter(letter) => assert_eq!(letter.queue, Some(queue)),
-        other => panic!("{other:?}"),
+    if let Settlement::DeadLetter(letter) = decision.settlement {
+        assert_eq!(letter.queue, Some(queue));
+    } else {
+        panic!("{decision:?}");
     }
 }

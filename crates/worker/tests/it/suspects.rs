@@ -1,0 +1,77 @@
+//! Tasks that take their worker down, and those that happen to be beside them.
+
+use crate::world::{World, task};
+use pumasi_common::wire;
+use pumasi_worker::{Context, HandlerResult, WorkerBuilder};
+use std::{
+    collections::HashMap,
+    num::{NonZeroU16, NonZeroU32},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+type Runs = Arc<Mutex<HashMap<String, u32>>>;
+
+fn worker(world: &World, runs: &Runs, killed: &UnboundedSender<()>) -> WorkerBuilder {
+    let (seen, killed) = (Arc::clone(runs), killed.clone());
+    let innocent = move |context: Context| {
+        let id = context.task.id.to_string();
+        *seen.lock().unwrap().entry(id).or_default() += 1;
+        async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            HandlerResult::Ok(())
+        }
+    };
+    let killer = move |_: Context| {
+        killed.send(()).unwrap();
+        std::future::pending::<HandlerResult>()
+    };
+    world
+        .worker(|config| {
+            config.prefetch = pumasi_worker::Prefetch::Fixed(NonZeroU16::new(20).unwrap());
+            config.crashes_max = NonZeroU32::new(3).unwrap();
+        })
+        .handle("innocent", innocent)
+        .and_then(|worker| worker.handle("killer", killer))
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_kills_its_workers_dies_of_its_own_crashes_and_its_neighbours_are_done() {
+    for place in [0, 100, 199] {
+        let world = World::new().await;
+        let runs = Runs::default();
+        let (killed, mut kills) = unbounded_channel();
+        for number in 0..200 {
+            if number == place {
+                world.submit(task("killer")).await;
+            }
+            world.submit(task("innocent")).await;
+        }
+        let mut running = world.start(worker(&world, &runs, &killed));
+        let mut crashes = 0;
+        loop {
+            tokio::select! {
+                Some(()) = kills.recv() => {
+                    crashes += 1;
+                    running.kill().await;
+                    running = world.start(worker(&world, &runs, &killed));
+                }
+                () = world.until("work.dead", 1) => break,
+            }
+        }
+        world.until("work", 0).await;
+        world.until("work.suspects", 0).await;
+        running.stop().await;
+        let dead = world.tasks("work.dead").remove(0);
+        let text = |name| dead.headers.get(name).and_then(|it| it.as_text()).unwrap();
+        assert_eq!(dead.payload, "killer");
+        assert_eq!(text(wire::DEAD_REASON), "crashed");
+        assert_eq!(text(wire::DEAD_QUEUE), "work");
+        let error = "its worker died 3 times while it ran this task alone";
+        assert_eq!(text(wire::DEAD_ERROR), error);
+        assert_eq!(crashes, 5, "two among others, three alone");
+        assert_eq!(runs.lock().unwrap().len(), 200);
+    }
+}
