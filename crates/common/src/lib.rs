@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub mod connection;
+pub mod dead;
 pub mod error;
 pub mod field;
 pub mod outcome;

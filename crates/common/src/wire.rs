@@ -135,7 +135,7 @@ pub fn mark_dead(task: &mut Task, queue: &QueueName, letter: &DeadLetter, at_sec
 
 /// Whether the broker writes this header itself, each time that it moves a message: written again
 /// by us they would only grow, and before RabbitMQ 4.0 a message with them could be dropped.
-fn is_of_broker(name: &str) -> bool {
+pub(crate) fn is_of_broker(name: &str) -> bool {
     matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")

@@ -126,6 +126,7 @@ mod tests {
             delay_resolution: Duration::from_secs(1),
             delay_max: Duration::from_secs(60),
             priorities,
+            knows_duplicates: false,
             ack_timeout: AckTimeout::Unlimited,
         };
         let told = |publication: &Publication, priorities| {

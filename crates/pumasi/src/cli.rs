@@ -1,5 +1,9 @@
 //! The command line: the surface that users and scripts rely on.
 
+mod dead;
+
+pub(crate) use dead::{Dead, Filter, Selection};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pumasi_common::{QueueKind, QueueName, TaskId, TaskKind, TopicName, field::duration};
 use pumasi_producer::start::{self, Start};
@@ -61,6 +65,17 @@ pub(crate) enum Command {
     /// Look at queues and change them
     #[command(subcommand)]
     Queue(Queue),
+    /// Cancel tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Ask the worker of this name to finish what it has begun and end
+    Drain {
+        /// Its name, as it says at its start and as `worker --name` sets it
+        worker: String,
+    },
+    /// Look at dead letters, submit them again, or delete them
+    #[command(subcommand)]
+    Dead(Dead),
     /// Compare the configured topology with the broker, or make it exist
     #[command(subcommand)]
     Topology(TopologyCommand),
@@ -135,6 +150,13 @@ pub(crate) struct Submit {
     /// The media type of the payload (default: text/plain)
     #[arg(long, value_name = "TYPE", conflicts_with = "file")]
     pub(crate) content_type: Option<String>,
+    /// Wait until the task has ended and write its result, as it is, to standard output; exit status
+    /// 1 where it failed. With --file, wait for all of them
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait, counted from the last submit; exit status 75 after it
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse, requires = "wait")]
+    pub(crate) wait_timeout: Duration,
     /// Do not declare the queue first: for users without configure permission
     #[arg(long)]
     pub(crate) no_declare: bool,
@@ -222,7 +244,7 @@ pub(crate) struct Publish {
 pub(crate) enum Queue {
     /// All queues; RabbitMQ tells only about those of the configuration without broker.management_url
     List,
-    /// One queue: tasks ready and in flight, consumers
+    /// One queue: tasks ready, in flight and kept back, consumers, whether it is paused
     Show {
         /// The queue
         name: QueueName,
@@ -238,6 +260,16 @@ pub(crate) enum Queue {
         /// Most tasks it holds; further ones are refused
         #[arg(long, value_name = "TASKS")]
         length_max: Option<NonZeroU64>,
+    },
+    /// Have workers stop consuming a queue until it is resumed; tasks are submitted as before
+    Pause {
+        /// The queue
+        name: QueueName,
+    },
+    /// Have workers consume a queue again
+    Resume {
+        /// The queue
+        name: QueueName,
     },
     /// Delete all ready tasks of a queue for ever
     Purge {
@@ -256,6 +288,17 @@ fn queue_kind(text: &str) -> Result<QueueKind, String> {
         "transient" => Ok(QueueKind::Transient),
         _ => Err("expected quorum, classic or transient".to_owned()),
     }
+}
+
+/// `pumasi task`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Cancel a task: one that waits is gone, one that runs is told so. Exit status 1 where there is
+    /// no such task
+    Cancel {
+        /// The id of the task
+        id: TaskId,
+    },
 }
 
 /// `pumasi topology`.

@@ -1,12 +1,15 @@
 //! One file per command.
 
 mod config;
+mod dead;
 mod demo;
+mod drain;
 mod explain;
 mod gateway;
 mod publish;
 mod queue;
 mod submit;
+mod task;
 mod topology;
 mod worker;
 
@@ -78,6 +81,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Gateway => gateway::run(global).await,
         Command::Publish(arguments) => publish::run(global, arguments).await,
         Command::Queue(command) => queue::run(global, command).await,
+        Command::Task(command) => task::run(global, command).await,
+        Command::Drain { worker } => drain::run(global, &worker).await,
+        Command::Dead(command) => dead::run(global, command).await,
         Command::Topology(command) => topology::run(global, command).await,
         Command::Config(command) => config::run(&global, command),
         Command::Demo(arguments) => demo::run(global, arguments).await,
@@ -109,4 +115,28 @@ fn payload(words: &[String], bytes_max: usize) -> Result<Vec<u8>, Failure> {
         )));
     }
     Ok(bytes)
+}
+
+/// A text that can do nothing to a terminal, on one line.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    line.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_text_stays_on_its_line_and_moves_no_cursor() {
+        assert_eq!(one_line("a\n  b\tc\u{1b}[2J"), "a b c\\u{1b}[2J");
+        assert_eq!(one_line("값 없음"), "값 없음");
+    }
 }

@@ -1,6 +1,7 @@
 //! `pumasi submit`: one task, or a file of millions in constant memory.
 
 mod file;
+mod wait;
 
 use super::{Session, payload};
 use crate::{
@@ -16,6 +17,7 @@ use pumasi_service::telemetry;
 use serde::Serialize;
 use std::{process::ExitCode, sync::Arc, time::SystemTime};
 use tracing::{Instrument as _, info_span};
+use wait::Waiter;
 
 pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, Failure> {
     let loaded = Settings::load(&global)?;
@@ -36,15 +38,33 @@ pub(super) async fn run(global: Global, arguments: Submit) -> Result<ExitCode, F
         session.broker.ensure_topology(&topology).await?;
     }
     let client = Client::new(Arc::clone(&session.broker));
-    let code = match input {
-        Input::One(publication) => {
-            let outcome = submit_one(&client, *publication).await;
-            tell_one(outcome, session.global.json)
-        }
-        Input::File(source) => file::submit(&session, &client, source, &arguments).await,
-    };
+    let code = submit(&session, &client, input, &arguments).await;
     session.close().await;
-    Ok(code)
+    code
+}
+
+async fn submit(
+    session: &Session,
+    client: &Client,
+    input: Input,
+    arguments: &Submit,
+) -> Result<ExitCode, Failure> {
+    match input {
+        Input::One(publication) if arguments.wait => {
+            wait::one(session, client, *publication, arguments.wait_timeout).await
+        }
+        Input::One(publication) => {
+            let outcome = submit_one(client, *publication).await;
+            Ok(tell_one(outcome, session.global.json))
+        }
+        Input::File(source) => {
+            let waiter = match arguments.wait {
+                true => Some(Waiter::open(&*session.broker).await?),
+                false => None,
+            };
+            Ok(file::submit(session, client, source, arguments, waiter).await)
+        }
+    }
 }
 
 /// Submits a task in the trace that the command was started in, as from a handler's program.

@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     settings::Settings,
 };
-use pumasi_common::QueueName;
+use pumasi_common::{QueueName, RetryRules};
 use pumasi_service::{process, shutdown, telemetry};
 use pumasi_worker::{HandlerConfig, service};
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -19,6 +19,8 @@ pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, F
             kind: None,
             every_kind: true,
             exec: arguments.exec,
+            timeout: None,
+            retry: RetryRules::default(),
         }];
     }
     let settings = loaded.value;
@@ -33,6 +35,8 @@ pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, F
     }
     let worker = pumasi_worker::Worker::builder(Arc::clone(&session.broker), config)
         .handlers(handlers)
+        .queues(session.settings.queues.clone())
+        .duplicate_window(session.settings.broker.duplicate_window)
         .build()?;
     service::run(
         worker,

@@ -18,11 +18,12 @@ pub(crate) struct Field {
 }
 
 /// Which struct each section is read into, in the order of the page.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("broker", "ConnectionSettings"),
     ("queues[]", "QueueSpec"),
     ("topics[]", "TopicSpec"),
     ("worker", "WorkerConfig"),
+    ("worker.retry", "RetryPolicy"),
     ("worker.handlers[]", "HandlerConfig"),
     ("gateway", "GatewayConfig"),
     ("health", "HealthConfig"),
@@ -32,16 +33,16 @@ const SECTIONS: [(&str, &str); 8] = [
 /// Every section with its fields.
 pub(crate) fn sections() -> Vec<Section> {
     let mut sections: Vec<Section> = SECTIONS.into_iter().map(section).collect();
-    let lists: Vec<String> = sections
+    let nested: Vec<String> = sections
         .iter()
-        .filter_map(|section| section.key.strip_suffix("[]").map(str::to_owned))
+        .map(|section| section.key.trim_end_matches("[]").to_owned())
         .collect();
     for section in &mut sections {
         let key = section.key.clone();
-        // A list of tables has a section of its own.
+        // A table below it has a section of its own.
         section
             .fields
-            .retain(|field| !lists.contains(&format!("{key}.{}", field.name)));
+            .retain(|field| !nested.contains(&format!("{key}.{}", field.name)));
     }
     sections
 }
@@ -53,8 +54,11 @@ fn section((key, name): (&str, &str)) -> Section {
     let mut about = String::new();
     let mut fields = Vec::new();
     let mut found = None;
+    let mut in_attribute = false;
     for line in source.lines().map(str::trim) {
-        if let Some(text) = line.strip_prefix("///") {
+        if in_attribute || line.starts_with("#[") {
+            in_attribute = !line.ends_with(']');
+        } else if let Some(text) = line.strip_prefix("///") {
             about.push_str(text);
             about.push('\n');
         } else if line == head {
@@ -67,7 +71,7 @@ fn section((key, name): (&str, &str)) -> Section {
                 name: name.to_owned(),
                 about: one_line(&std::mem::take(&mut about)),
             });
-        } else if !line.starts_with("#[") {
+        } else {
             about.clear();
         }
     }

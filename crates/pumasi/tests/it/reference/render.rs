@@ -30,7 +30,8 @@ const LISTS: [(&str, &str); 3] = [
     (
         "queues[]",
         "name = \"email\"\nkind = \"quorum\"\nlength_max = 100000\nbytes_max = 1073741824\n\
-         delivery_limit = 100\ndead_letter_queue = \"email.dead\"",
+         delivery_limit = 100\ndead_letter_queue = \"email.dead\"\n\
+         retry = { attempts_max = 8, delay_base = \"5s\", delay_max = \"1h\" }",
     ),
     (
         "topics[]",
@@ -38,7 +39,8 @@ const LISTS: [(&str, &str); 3] = [
     ),
     (
         "worker.handlers[]",
-        "kind = \"image.resize\"\nexec = [\"/bin/cat\", \"-\"]",
+        "kind = \"image.resize\"\nexec = [\"/bin/cat\", \"-\"]\n\
+         timeout = \"1m\"\nretry = { attempts_max = 3 }",
     ),
 ];
 
@@ -119,7 +121,7 @@ fn toml(value: &str) -> String {
     // A worker needs a queue; the others have defaults that can be used.
     match value {
         "[]" => "[]".to_owned(),
-        _ if value.parse::<i64>().is_ok() => value.to_owned(),
+        _ if value.parse::<i64>().is_ok() || value.parse::<bool>().is_ok() => value.to_owned(),
         _ => format!("{value:?}"),
     }
 }
