@@ -3,7 +3,9 @@
 //! A case gets a fresh, empty broker and panics when the contract is broken. It names the
 //! capability it needs, never the broker.
 
+mod browse;
 mod competing;
+mod control;
 mod delay;
 mod once;
 mod priority;
@@ -75,6 +77,12 @@ pub fn cases() -> Vec<Case> {
         competing::idle_consumers_take_turns,
         priority::tasks_of_higher_priority_come_first_and_equal_ones_in_order,
         once::an_id_that_is_given_twice_is_accepted_twice,
+        browse::browsing_shows_each_ready_task_once_and_leaves_it_where_it_is,
+        browse::a_browsed_task_that_is_acked_is_gone_and_the_others_stay,
+        browse::browsing_an_empty_queue_ends_and_a_missing_one_is_told,
+        control::a_paused_queue_is_told_to_who_comes_later_and_so_is_its_resuming,
+        control::a_cancelled_task_is_gone_or_workers_are_told,
+        control::a_worker_is_asked_to_drain_by_its_name,
         topology::ensuring_twice_changes_nothing,
         topology::everything_of_a_new_topic_is_missing_until_it_is_ensured,
         topology::a_difference_is_reported_and_nothing_is_changed,
