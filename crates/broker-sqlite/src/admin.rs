@@ -1,17 +1,19 @@
 //! The operator's side: looking at queues and emptying them.
 
 use crate::{
-    Inner, SqliteBroker,
+    SqliteBroker,
+    batch::Batch,
+    browse, cancel,
+    control::{self, Entry},
     convert::signed,
     delay::{self, now_ms},
-    writer::Command,
+    writer::Context,
 };
 use pumasi_common::{
     BrokerAdmin, Consumer, QueueKind, QueueName, TaskId,
     broker::{AdminError, BoxFuture, Cancelled, Pause, QueueStatus},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use tokio::sync::oneshot;
 
 const STATUS: &str = "SELECT q.name, q.kind, q.length, \
      (SELECT count(*) FROM consumers c CROSS JOIN tasks t \
@@ -51,28 +53,51 @@ impl BrokerAdmin for SqliteBroker {
 
     fn purge<'a>(&'a self, name: &'a QueueName) -> BoxFuture<'a, Result<u64, AdminError>> {
         Box::pin(async move {
-            let purged = purge(&self.0, name.clone()).await?;
+            let queue = name.clone();
+            let purge =
+                move |batch: &mut Batch<'_>, _: &mut Context<'_>| purge(batch, queue.as_str());
+            let purged = self.0.write(purge).await.map_err(failed)?;
             purged.ok_or_else(|| missing(name))
         })
     }
 
     fn browse<'a>(
         &'a self,
-        _: &'a QueueName,
+        name: &'a QueueName,
     ) -> BoxFuture<'a, Result<Box<dyn Consumer>, AdminError>> {
-        todo!()
+        Box::pin(async move {
+            let browser = browse::browse(&self.0, name).await.map_err(failed)?;
+            browser.ok_or_else(|| missing(name))
+        })
     }
 
-    fn pause<'a>(&'a self, _: &'a QueueName, _: Pause) -> BoxFuture<'a, Result<(), AdminError>> {
-        todo!()
+    fn pause<'a>(
+        &'a self,
+        name: &'a QueueName,
+        pause: Pause,
+    ) -> BoxFuture<'a, Result<(), AdminError>> {
+        Box::pin(async move {
+            let queue = name.clone();
+            let mark = move |batch: &mut Batch<'_>, _: &mut Context<'_>| {
+                control::mark(batch, queue.as_str(), pause)
+            };
+            let found = self.0.write(mark).await.map_err(failed)?;
+            found.then_some(()).ok_or_else(|| missing(name))
+        })
     }
 
-    fn cancel<'a>(&'a self, _: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
-        todo!()
+    fn cancel<'a>(&'a self, id: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
+        Box::pin(async move { cancel::cancel(&self.0, id).await.map_err(failed) })
     }
 
-    fn drain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
-        todo!()
+    fn drain<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
+        Box::pin(async move {
+            let worker = worker.to_owned();
+            let write = move |batch: &mut Batch<'_>, _: &mut Context<'_>| {
+                control::write(batch, Entry::Drain(&worker))
+            };
+            self.0.write(write).await.map_err(failed)
+        })
     }
 }
 
@@ -121,36 +146,25 @@ fn dead_name(name: &str) -> Option<QueueName> {
     QueueName::new(of).ok().map(|queue| queue.dead())
 }
 
-async fn purge(inner: &Inner, name: QueueName) -> Result<Option<u64>, AdminError> {
-    let (answer, answered) = oneshot::channel();
-    let job = Command::Job(Some(Box::new(move |batch| {
-        while delay::make_ready(batch)? {}
-        let found: Option<(i64, i64)> = batch
-            .sql
-            .query_row(
-                "SELECT q.id, coalesce(sum(t.bytes), 0) FROM queues q \
-                 LEFT JOIN tasks t ON t.queue_id = q.id AND t.consumer = 0 \
-                 WHERE q.name = ?1 GROUP BY q.id",
-                [name.as_str()],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        let mut purged = None;
-        if let Some((queue, bytes)) = found {
-            let count = batch.sql.execute(
-                "DELETE FROM tasks WHERE queue_id = ?1 AND consumer = 0",
-                [queue],
-            )?;
-            batch.grow(queue, -signed(count), -bytes);
-            purged = u64::try_from(count).ok();
-        }
-        Ok(Box::new(move || {
-            // A caller that was cancelled needs no answer.
-            let _ = answer.send(purged);
-        }))
-    })));
-    if inner.writer.send(job).is_err() {
-        return Err(failed("the store is closed".to_owned()));
-    }
-    answered.await.map_err(|_| failed(inner.why_not_written()))
+fn purge(batch: &mut Batch<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
+    while delay::make_ready(batch)? {}
+    let found: Option<(i64, i64)> = batch
+        .sql
+        .query_row(
+            "SELECT q.id, coalesce(sum(t.bytes), 0) FROM queues q \
+             LEFT JOIN tasks t ON t.queue_id = q.id AND t.consumer = 0 \
+             WHERE q.name = ?1 GROUP BY q.id",
+            [name],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let Some((queue, bytes)) = found else {
+        return Ok(None);
+    };
+    let count = batch.sql.execute(
+        "DELETE FROM tasks WHERE queue_id = ?1 AND consumer = 0",
+        [queue],
+    )?;
+    batch.grow(queue, -signed(count), -bytes);
+    Ok(u64::try_from(count).ok())
 }

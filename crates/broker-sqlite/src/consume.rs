@@ -4,6 +4,7 @@ use crate::{
     Inner,
     peers::{Leaving, Links, Presence},
     reader::{Ask, Intake},
+    replies,
     settle::Held,
     writer::{Command, Register, Registered},
 };
@@ -32,24 +33,22 @@ pub(crate) struct SqliteConsumer {
     reader: Sender<Ask>,
     presence: Option<Arc<Presence>>,
     close_timeout: Duration,
+    /// Whether its queue goes with it.
+    temporary: bool,
 }
 
 /// Registers a consumer and starts its stream.
 pub(crate) async fn consume(
     inner: &Inner,
     options: ConsumeOptions,
-) -> Result<Box<dyn Consumer>, ConsumeError> {
+) -> Result<SqliteConsumer, ConsumeError> {
     let ConsumeOptions {
         queue,
         prefetch,
         consumer: name,
         ack_timeout: _,
     } = options;
-    let presence = presence(inner).map_err(|error| ConsumeError::Failed {
-        queue: queue.clone(),
-        problem: "its entry among the processes of the store cannot be made".to_owned(),
-        source: Some(Box::new(error)),
-    })?;
+    let presence = presence(inner, &queue)?;
     let key = inner.keys.fetch_add(1, Ordering::Relaxed);
     let queue = Arc::new(queue);
     let held = Arc::new(Held::new(Arc::clone(&queue), inner.writer.clone()));
@@ -81,6 +80,7 @@ pub(crate) async fn consume(
         reader: inner.reader.clone(),
         presence: Some(presence),
         close_timeout: inner.settings.close_timeout,
+        temporary: false,
     };
     let sent = inner.reader.send(Ask::Attach(key, intake)).is_ok()
         && inner
@@ -91,7 +91,7 @@ pub(crate) async fn consume(
         return Err(failed(&queue, "the store is closed"));
     }
     match answered.await {
-        Ok(Registered::Yes) => Ok(Box::new(consumer)),
+        Ok(Registered::Yes) => Ok(consumer),
         Ok(Registered::QueueMissing) => Err(ConsumeError::QueueMissing {
             queue: QueueName::clone(&queue),
         }),
@@ -108,8 +108,8 @@ fn failed(queue: &QueueName, problem: &str) -> ConsumeError {
     }
 }
 
-/// The entry of this process; made for the first consumer, gone with the last.
-fn presence(inner: &Inner) -> std::io::Result<Arc<Presence>> {
+/// The entry of this process; made for the first who consumes or listens, gone with the last.
+pub(crate) fn presence(inner: &Inner, queue: &QueueName) -> Result<Arc<Presence>, ConsumeError> {
     let mut known = inner
         .presence
         .lock()
@@ -122,15 +122,29 @@ fn presence(inner: &Inner) -> std::io::Result<Arc<Presence>> {
         reader: inner.reader.clone(),
         stall_timeout: inner.settings.stall_timeout,
     };
-    let presence = Presence::start(&inner.paths, links)?;
+    let presence = Presence::start(&inner.paths, links).map_err(|error| ConsumeError::Failed {
+        queue: queue.clone(),
+        problem: "its entry among the processes of the store cannot be made".to_owned(),
+        source: Some(Box::new(error)),
+    })?;
     *known = Arc::downgrade(&presence);
     Ok(presence)
 }
 
 impl SqliteConsumer {
+    /// Its queue is removed when it goes.
+    pub(crate) fn takes_queue_along(&mut self) {
+        self.temporary = true;
+    }
+
     fn leave(&mut self, answer: Option<oneshot::Sender<()>>) {
         let Some(presence) = self.presence.take() else {
             return;
+        };
+        let (answer, discarded) = if self.temporary {
+            (None, answer)
+        } else {
+            (answer, None)
         };
         // Where both are gone, the store was closed and has let everything go.
         let _ = self.reader.send(Ask::Detach(self.key));
@@ -139,6 +153,10 @@ impl SqliteConsumer {
             answer,
             Leaving::new(presence),
         ));
+        if self.temporary {
+            let discard = replies::discarding(Arc::clone(&self.held.queue), discarded);
+            let _ = self.writer.send(discard);
+        }
         self.held.supersede();
     }
 }

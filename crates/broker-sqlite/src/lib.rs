@@ -4,8 +4,8 @@
 //! `store` and `schema` (the files, which are refused), `publish` (checks, window, deadline),
 //! `writer` and `batch` (one thread, everything of one moment in one commit), `dispatch` (who
 //! gets which task, inside the same commit), `reader` and `consume` (how it gets there),
-//! `settle` (how a delivery ends, fencing), `peers` (who lives, waking, taking back),
-//! `topology` and `admin`.
+//! `settle` (how a delivery ends, fencing), `delay` (who is kept back), `peers` (who lives, waking, taking back),
+//! `topology` and `admin`, with `browse`, `cancel`, `control` and `replies`.
 //!
 //! # Limits
 //! A process that is stopped (not killed) in the middle of a commit holds SQLite's write lock
@@ -13,7 +13,10 @@
 
 mod admin;
 mod batch;
+mod browse;
+mod cancel;
 mod consume;
+mod control;
 mod convert;
 mod delay;
 mod dispatch;
@@ -22,6 +25,7 @@ mod once;
 mod peers;
 mod publish;
 mod reader;
+mod replies;
 mod row;
 mod schema;
 mod settle;
@@ -29,6 +33,7 @@ mod store;
 mod topology;
 mod writer;
 
+use batch::Batch;
 use error::{refuse, refuse_io, refuse_sqlite};
 use peers::Presence;
 use publish::Window;
@@ -56,8 +61,11 @@ use std::{
     time::Duration,
 };
 use store::Paths;
-use tokio::{sync::oneshot, time::timeout};
-use writer::{Command, Ends, Writer};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+use writer::{Command, Context, Ends, Writer};
 
 /// A broker in one SQLite file.
 pub struct SqliteBroker(Inner);
@@ -73,6 +81,8 @@ pub(crate) struct Inner {
     presence: Mutex<Weak<Presence>>,
     keys: AtomicU64,
     health: Arc<Mutex<Health>>,
+    /// Moves when operators asked something of workers.
+    changes: watch::Receiver<u64>,
 }
 
 impl SqliteBroker {
@@ -97,6 +107,8 @@ fn open(settings: ConnectionSettings, paths: Paths) -> Result<Arc<SqliteBroker>,
     let gate = schema::prepare(&paths)?;
     let connect = || store::connect(&paths).map_err(|error| refuse_sqlite(path, error));
     let (for_writing, for_reading) = (connect()?, connect()?);
+    let left = replies::are_any(&for_reading).map_err(|error| refuse_sqlite(path, error))?;
+    let (changed, changes) = watch::channel(0);
     let health = Arc::new(Mutex::new(Health::Up));
     let (writer, inbox) = mpsc::channel();
     let (reader, asked) = mpsc::channel();
@@ -107,8 +119,12 @@ fn open(settings: ConnectionSettings, paths: Paths) -> Result<Arc<SqliteBroker>,
     };
     Writer::new(for_writing, gate, &paths, ends)
         .start()
-        .and_then(|()| Reader::new(for_reading, asked, writer.clone()).start())
+        .and_then(|()| Reader::new(for_reading, asked, writer.clone(), changed).start())
         .map_err(|error| refuse_io(path, "its threads cannot be started", error))?;
+    if left {
+        // A writer that is gone already says so to whoever uses it.
+        let _ = writer.send(replies::removing());
+    }
     Ok(Arc::new(SqliteBroker(Inner {
         window: Window::new(&settings),
         settings,
@@ -118,6 +134,7 @@ fn open(settings: ConnectionSettings, paths: Paths) -> Result<Arc<SqliteBroker>,
         presence: Mutex::default(),
         keys: AtomicU64::new(1),
         health,
+        changes,
     })))
 }
 
@@ -127,15 +144,26 @@ impl Inner {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, String> {
+        reader::read(&self.reader, read).await
+    }
+
+    /// Runs something in the writer's next transaction; resolves when that is committed.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Batch<'_>, &mut Context<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Read(Box::new(move |sql| {
-            // A caller that was cancelled needs no answer.
-            let _ = answer.send(read(sql));
-        }));
-        let closed = || "the store is closed".to_owned();
-        self.reader.send(ask).map_err(|_| closed())?;
-        let read = answered.await.map_err(|_| closed())?;
-        read.map_err(|error| error.to_string())
+        let job = Command::Job(Some(Box::new(move |batch, context| {
+            let written = write(batch, context)?;
+            Ok(Box::new(move || {
+                // A caller that was cancelled needs no answer.
+                let _ = answer.send(written);
+            }))
+        })));
+        if self.writer.send(job).is_err() {
+            return Err("the store is closed".to_owned());
+        }
+        answered.await.map_err(|_| self.why_not_written())
     }
 
     /// Why the last transaction came to nothing, for a caller whose answer was dropped.
@@ -163,18 +191,21 @@ impl Broker for SqliteBroker {
         &self,
         options: ConsumeOptions,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, ConsumeError>> {
-        Box::pin(consume::consume(&self.0, options))
+        Box::pin(async move {
+            let consumer = consume::consume(&self.0, options).await?;
+            Ok(Box::new(consumer) as Box<dyn Consumer>)
+        })
     }
 
     fn control(
         &self,
-        _: Vec<QueueName>,
+        queues: Vec<QueueName>,
     ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
-        todo!()
+        Box::pin(control::listen(&self.0, queues))
     }
 
     fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
-        todo!()
+        Box::pin(replies::replies(&self.0))
     }
 
     fn ensure_topology<'a>(

@@ -2,10 +2,10 @@
 
 use crate::{
     convert::{self, signed},
-    settle::{Held, Place},
+    settle::{self, Held, Place},
     writer::{Command, Register},
 };
-use pumasi_common::{DeadLetter, DeadReason, Delivery, Settlement, outcome::Outcome};
+use pumasi_common::{DeadLetter, DeadReason, Delivery, Settlement};
 use rusqlite::{Connection, OptionalExtension};
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use std::{
     },
     thread,
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 /// What the reader is asked to do.
 pub(crate) enum Ask {
@@ -53,20 +53,44 @@ pub(crate) struct Intake {
     pub(crate) last: i64,
 }
 
+/// Reads something with the reader's connection.
+pub(crate) async fn read<T: Send + 'static>(
+    reader: &Sender<Ask>,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let (answer, answered) = oneshot::channel();
+    let ask = Ask::Read(Box::new(move |sql| {
+        // A caller that was cancelled needs no answer.
+        let _ = answer.send(read(sql));
+    }));
+    let closed = || "the store is closed".to_owned();
+    reader.send(ask).map_err(|_| closed())?;
+    let read = answered.await.map_err(|_| closed())?;
+    read.map_err(|error| error.to_string())
+}
+
 pub(crate) struct Reader {
     sql: Connection,
     inbox: Receiver<Ask>,
     writer: Sender<Command>,
+    /// Tells who listens to operators that there is something to read.
+    changes: watch::Sender<u64>,
     intakes: HashMap<u64, Intake>,
     data_version: i64,
 }
 
 impl Reader {
-    pub(crate) fn new(sql: Connection, inbox: Receiver<Ask>, writer: Sender<Command>) -> Self {
+    pub(crate) fn new(
+        sql: Connection,
+        inbox: Receiver<Ask>,
+        writer: Sender<Command>,
+        changes: watch::Sender<u64>,
+    ) -> Self {
         Self {
             sql,
             inbox,
             writer,
+            changes,
             intakes: HashMap::new(),
             data_version: 0,
         }
@@ -101,7 +125,9 @@ impl Reader {
                 }
             }
             Ask::Refresh => return self.refresh(),
-            Ask::Control => {}
+            Ask::Control => self
+                .changes
+                .send_modify(|count| *count = count.wrapping_add(1)),
             Ask::Beat => {
                 let version = self
                     .sql
@@ -111,6 +137,7 @@ impl Reader {
                     self.verify()?;
                     self.refresh()?;
                     self.data_version = version;
+                    self.answer(Ask::Control)?;
                     // A writer that is gone waits for nothing.
                     let _ = self.writer.send(Command::Look);
                 }
@@ -221,11 +248,9 @@ impl Intake {
         if expired {
             let text = "it waited longer than it was to";
             let letter = DeadLetter::new(DeadReason::Expired, text, &self.name);
-            let outcome = Outcome::Dead {
-                reason: Some(letter.reason),
-                error: letter.error.clone(),
-            };
-            let reply = outcome.message(delivery.task()).map(Box::new);
+            let reply = settle::dead_outcome(&letter)
+                .message(delivery.task())
+                .map(Box::new);
             // One that is superseded meanwhile expires where it is handed out next.
             let _ = delivery.settle_with(Settlement::DeadLetter(Box::new(letter)), reply);
             return;

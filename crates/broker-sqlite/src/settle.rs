@@ -12,6 +12,8 @@ use crate::{
 use pumasi_common::{
     DeadLetter, DeadReason, Destination, Publication, QueueName, Settlement, Task,
     broker::{SettleError, Settler},
+    outcome::Outcome,
+    task::TaskId,
     wire,
 };
 use rusqlite::{OptionalExtension, params};
@@ -55,6 +57,20 @@ enum End {
     Dead(Option<String>),
     /// With the copy, and the queue it goes to.
     Retry(Box<(Destination, Row)>),
+    /// Removed where it is still ready: nobody was handed it over.
+    Remove(TaskId),
+}
+
+impl Settle {
+    /// The end of a ready task that was only looked at.
+    pub(crate) fn removal(place: Place, id: TaskId, reply: Option<Box<Publication>>) -> Self {
+        Self {
+            place,
+            delivery: 0,
+            end: End::Remove(id),
+            reply: reply.map(|reply| Box::new(Reply::of(*reply))),
+        }
+    }
 }
 
 /// The deliveries that one consumer holds.
@@ -139,6 +155,14 @@ impl Settler for Held {
     }
 }
 
+/// What whoever asked for the task hears of it.
+pub(crate) fn dead_outcome(letter: &DeadLetter) -> Outcome {
+    Outcome::Dead {
+        reason: Some(letter.reason),
+        error: letter.error.clone(),
+    }
+}
+
 fn dead_headers(mut task: Task, queue: &QueueName, letter: &DeadLetter) -> Option<String> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -193,10 +217,26 @@ pub(crate) fn apply(
             }
             replaced.then_some(place.queue)
         }
+        End::Remove(id) => {
+            // A row of that number may be another task's by now.
+            let gone = batch
+                .sql
+                .prepare_cached(
+                    "DELETE FROM tasks WHERE seq = ?1 AND id = ?2 AND queue_id = ?3 AND consumer = 0",
+                )?
+                .execute(params![seq, id.as_str(), place.queue])?
+                > 0;
+            if gone {
+                batch.grow(place.queue, -1, -place.bytes);
+            }
+            gone.then_some(place.queue)
+        }
     };
     if let Some(queue) = queue {
-        batch.free(*consumer);
-        batch.touch(queue);
+        if *consumer > 0 {
+            batch.free(*consumer);
+            batch.touch(queue);
+        }
         if let Some(reply) = reply {
             reply.store(batch, queues)?;
         }
@@ -303,14 +343,18 @@ pub(crate) fn release_all(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Res
 
 /// Removes every consumer of an instance that died or stalled; what they hold is ready again and
 /// counted, and moved aside when it was counted too often.
-pub(crate) fn reap(batch: &mut Batch<'_>, instance: &str) -> rusqlite::Result<usize> {
+pub(crate) fn reap(
+    batch: &mut Batch<'_>,
+    queues: &mut Queues,
+    instance: &str,
+) -> rusqlite::Result<usize> {
     let consumers: Vec<i64> = batch
         .sql
         .prepare_cached("SELECT id FROM consumers WHERE instance = ?1")?
         .query_map([instance], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for consumer in &consumers {
-        move_aside_often_returned(batch, *consumer)?;
+        move_aside_often_returned(batch, queues, *consumer)?;
         batch
             .sql
             .prepare_cached(
@@ -323,7 +367,11 @@ pub(crate) fn reap(batch: &mut Batch<'_>, instance: &str) -> rusqlite::Result<us
     Ok(consumers.len())
 }
 
-fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
+fn move_aside_often_returned(
+    batch: &mut Batch<'_>,
+    queues: &mut Queues,
+    consumer: i64,
+) -> rusqlite::Result<()> {
     let sql = batch.sql;
     let spent: Vec<i64> = sql
         .prepare_cached(
@@ -352,8 +400,12 @@ fn move_aside_often_returned(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::
         let Ok(queue) = QueueName::new(&queue) else {
             continue;
         };
+        let told = dead_outcome(&letter).message(&found.task);
         let headers = dead_headers(found.task, &queue, &letter);
         move_aside(batch, seq, found.delivery, headers.as_deref())?;
+        if let Some(told) = told {
+            Reply::of(told).store(batch, queues)?;
+        }
     }
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! Queues, topics and subscriptions as rows.
 
-use crate::{Inner, writer::Command};
+use crate::{Inner, batch::Batch, writer::Context};
 use pumasi_common::{
     QueueKind, Topology,
     topology::{Argument, Declaration, Difference, Plan, QueueDeclaration, TopologyError},
 };
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::oneshot;
 
 /// What a queue's row says, in the words of its declaration.
 const ARGUMENTS: [&str; 5] = [
@@ -20,25 +19,19 @@ const ARGUMENTS: [&str; 5] = [
 /// Makes what is missing, unless anything differs.
 pub(crate) async fn ensure(inner: &Inner, topology: &Topology) -> Result<Plan, TopologyError> {
     let declarations = declarations(topology)?;
-    let (answer, answered) = oneshot::channel();
-    let job = Command::Job(Some(Box::new(move |batch| {
+    let make = move |batch: &mut Batch<'_>, _: &mut Context<'_>| {
         let plan = compare(batch.sql, &declarations)?;
         if plan.differences.is_empty() {
             for declaration in &declarations {
                 create(batch.sql, declaration)?;
             }
         }
-        Ok(Box::new(move || {
-            // A caller that was cancelled needs no answer.
-            let _ = answer.send(plan);
-        }))
-    })));
-    if inner.writer.send(job).is_err() {
-        return Err(failed("the store is closed"));
-    }
-    let plan = answered
+        Ok(plan)
+    };
+    let plan = inner
+        .write(make)
         .await
-        .map_err(|_| failed(&inner.why_not_written()))?;
+        .map_err(|problem| failed(&problem))?;
     if plan.differences.is_empty() {
         Ok(plan)
     } else {

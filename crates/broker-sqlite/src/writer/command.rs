@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 
 /// Something done inside a transaction; what it gives is called after the commit.
 pub(crate) type Job =
-    Box<dyn FnOnce(&mut Batch<'_>) -> rusqlite::Result<Box<dyn FnOnce() + Send>> + Send>;
+    Box<dyn FnOnce(&mut Batch<'_>, &mut Context<'_>) -> rusqlite::Result<Callback> + Send>;
+/// What is called after the commit.
+pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
 /// What the writer is asked to do.
 pub(crate) enum Command {
@@ -67,10 +69,15 @@ pub(crate) enum Applied {
     Refused(Refusal),
     Consumer(i64),
     QueueMissing,
-    Callback(Box<dyn FnOnce() + Send>),
+    Callback(Callback),
 }
 
 impl Command {
+    /// Calls this after the commit of everything before it.
+    pub(crate) fn callback(call: impl FnOnce() + Send + 'static) -> Self {
+        Self::Job(Some(Box::new(move |_, _| Ok(Box::new(call)))))
+    }
+
     /// Whether it is still wanted; from then on it is not withdrawn.
     pub(crate) fn take(&self) -> bool {
         if let Self::Publish(publish) = self {
@@ -112,13 +119,13 @@ impl Command {
             }
             Self::Reap(reap) => {
                 if reap.is_due(context.peers) {
-                    reap.taken_back = Some(settle::reap(batch, &reap.instance)?);
+                    reap.taken_back = Some(settle::reap(batch, context.queues, &reap.instance)?);
                 }
             }
             Self::Look => {}
             Self::Job(job) => {
                 if let Some(job) = job.take() {
-                    return job(batch).map(Applied::Callback);
+                    return job(batch, context).map(Applied::Callback);
                 }
             }
             Self::Close(_) => {
@@ -213,7 +220,7 @@ impl Register {
             .collect::<Result<_, _>>()?;
         for instance in instances {
             if instance != self.instance && !context.is_alive(&instance) {
-                settle::reap(batch, &instance)?;
+                settle::reap(batch, context.queues, &instance)?;
             }
         }
         let ticket = batch.tick();

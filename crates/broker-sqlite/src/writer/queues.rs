@@ -1,5 +1,5 @@
-//! Queues that the writer has looked up. Queues are never deleted nor changed, so a hit is true
-//! for ever; subscriptions can be added, so they are always read.
+//! Queues that the writer has looked up. Work queues are never deleted nor changed, so a hit is
+//! true for ever; those for replies are not remembered; subscriptions can be added, so they are always read.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ impl Queues {
             .prepare_cached("SELECT id, length_max, bytes_max FROM queues WHERE name = ?1")?
             .query_row([name], queue)
             .optional()?;
-        if let Some(found) = found {
+        if let Some(found) = found.filter(|queue| queue.id > 0) {
             if self.0.len() >= REMEMBERED_MAX {
                 self.0.clear();
             }

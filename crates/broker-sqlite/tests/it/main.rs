@@ -8,7 +8,10 @@
     reason = "a test fails by panicking, and its worker process speaks through its output"
 )]
 
+mod browse;
+mod cancel;
 mod contract;
+mod control;
 mod delay;
 mod fairness;
 mod full;
@@ -17,6 +20,7 @@ mod once;
 mod priority;
 mod processes;
 mod refused;
+mod replies;
 mod retry;
 mod sharing;
 mod support;
