@@ -4,7 +4,7 @@
 //! `store` and `schema` (the files, which are refused), `publish` (checks, window, deadline),
 //! `writer` and `batch` (one thread, everything of one moment in one commit), `dispatch` (who
 //! gets which task, inside the same commit), `reader` and `consume` (how it gets there),
-//! `settle` (how a delivery ends, fencing), `delay` (who is kept back), `peers` (who lives, waking, taking back),
+//! `settle` (how a delivery ends, fencing), `delay` (what is kept back), `peers` and `take_back` (who lives, waking, who does not),
 //! `topology` and `admin`, with `browse`, `cancel`, `control` and `replies`.
 //!
 //! # Limits
@@ -30,6 +30,7 @@ mod row;
 mod schema;
 mod settle;
 mod store;
+mod take_back;
 mod topology;
 mod writer;
 

@@ -1,4 +1,4 @@
-//! How a handed-over task ends: acknowledged, moved aside, given back, or taken back.
+//! How a handed-over task ends: acknowledged, retried, moved aside or given back.
 //!
 //! Every statement names the task and the delivery. A delivery that was superseded matches no
 //! row, so a late settlement does nothing.
@@ -10,7 +10,7 @@ use crate::{
     writer::{Command, Queues},
 };
 use pumasi_common::{
-    DeadLetter, DeadReason, Destination, Publication, QueueName, Settlement, Task,
+    DeadLetter, Destination, Publication, QueueName, Settlement, Task,
     broker::{SettleError, Settler},
     outcome::Outcome,
     task::TaskId,
@@ -155,7 +155,7 @@ impl Settler for Held {
     }
 }
 
-/// What whoever asked for the task hears of it.
+/// What whoever asked for a dead task hears of it.
 pub(crate) fn dead_outcome(letter: &DeadLetter) -> Outcome {
     Outcome::Dead {
         reason: Some(letter.reason),
@@ -163,7 +163,12 @@ pub(crate) fn dead_outcome(letter: &DeadLetter) -> Outcome {
     }
 }
 
-fn dead_headers(mut task: Task, queue: &QueueName, letter: &DeadLetter) -> Option<String> {
+/// The headers of a dead letter.
+pub(crate) fn dead_headers(
+    mut task: Task,
+    queue: &QueueName,
+    letter: &DeadLetter,
+) -> Option<String> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -291,7 +296,7 @@ impl Reply {
 }
 
 /// Moves a held task to its queue's dead letters; gives the queue it left.
-fn move_aside(
+pub(crate) fn move_aside(
     batch: &mut Batch<'_>,
     seq: i64,
     delivery: i64,
@@ -327,97 +332,4 @@ fn move_aside(
     }
     batch.touch(target);
     Ok(Some(queue))
-}
-
-/// Removes a consumer; what it holds is ready again and not counted.
-pub(crate) fn release_all(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
-    batch
-        .sql
-        .prepare_cached(
-            "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1 \
-             WHERE consumer = ?1 AND consumer > 0",
-        )?
-        .execute([consumer])?;
-    forget(batch, consumer)
-}
-
-/// Removes every consumer of an instance that died or stalled; what they hold is ready again and
-/// counted, and moved aside when it was counted too often.
-pub(crate) fn reap(
-    batch: &mut Batch<'_>,
-    queues: &mut Queues,
-    instance: &str,
-) -> rusqlite::Result<usize> {
-    let consumers: Vec<i64> = batch
-        .sql
-        .prepare_cached("SELECT id FROM consumers WHERE instance = ?1")?
-        .query_map([instance], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for consumer in &consumers {
-        move_aside_often_returned(batch, queues, *consumer)?;
-        batch
-            .sql
-            .prepare_cached(
-                "UPDATE tasks SET consumer = 0, delivery = 0, redelivered = 1, \
-                 delivery_count = delivery_count + 1 WHERE consumer = ?1 AND consumer > 0",
-            )?
-            .execute([consumer])?;
-        forget(batch, *consumer)?;
-    }
-    Ok(consumers.len())
-}
-
-fn move_aside_often_returned(
-    batch: &mut Batch<'_>,
-    queues: &mut Queues,
-    consumer: i64,
-) -> rusqlite::Result<()> {
-    let sql = batch.sql;
-    let spent: Vec<i64> = sql
-        .prepare_cached(
-            "SELECT t.seq FROM tasks t JOIN queues q ON q.id = t.queue_id \
-             WHERE t.consumer = ?1 AND t.consumer > 0 AND t.delivery_count >= q.delivery_limit \
-             AND q.dead_letter IS NOT NULL",
-        )?
-        .query_map([consumer], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let read = format!(
-        "SELECT {}, (SELECT name FROM queues q WHERE q.id = queue_id), \
-         (SELECT name FROM consumers c WHERE c.id = consumer) FROM tasks WHERE seq = ?1",
-        convert::COLUMNS
-    );
-    for seq in spent {
-        let (found, queue, worker) = sql.prepare_cached(&read)?.query_row([seq], |row| {
-            let queue: String = row.get(17)?;
-            let worker: String = row.get(18)?;
-            Ok((convert::delivered(row)?, queue, worker))
-        })?;
-        let letter = DeadLetter::new(
-            DeadReason::Crashed,
-            "its worker died or stalled too often while it held the task",
-            &worker,
-        );
-        let Ok(queue) = QueueName::new(&queue) else {
-            continue;
-        };
-        let told = dead_outcome(&letter).message(&found.task);
-        let headers = dead_headers(found.task, &queue, &letter);
-        move_aside(batch, seq, found.delivery, headers.as_deref())?;
-        if let Some(told) = told {
-            Reply::of(told).store(batch, queues)?;
-        }
-    }
-    Ok(())
-}
-
-fn forget(batch: &mut Batch<'_>, consumer: i64) -> rusqlite::Result<()> {
-    let queue: Option<i64> = batch
-        .sql
-        .prepare_cached("DELETE FROM consumers WHERE id = ?1 RETURNING queue_id")?
-        .query_row([consumer], |row| row.get(0))
-        .optional()?;
-    if let Some(queue) = queue {
-        batch.touch(queue);
-    }
-    Ok(())
 }

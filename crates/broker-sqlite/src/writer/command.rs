@@ -8,6 +8,7 @@ use crate::{
     publish::{self, Publish},
     reader::Ask,
     settle::{self, Settle},
+    take_back,
 };
 use pumasi_common::{PublishOutcome, QueueName, Refusal};
 use rusqlite::params;
@@ -114,12 +115,12 @@ impl Command {
             }
             Self::Unregister(key, _, _) => {
                 if let Some(row) = context.row(*key) {
-                    settle::release_all(batch, row)?;
+                    take_back::release_all(batch, row)?;
                 }
             }
             Self::Reap(reap) => {
                 if reap.is_due(context.peers) {
-                    reap.taken_back = Some(settle::reap(batch, context.queues, &reap.instance)?);
+                    reap.taken_back = Some(take_back::reap(batch, context.queues, &reap.instance)?);
                 }
             }
             Self::Look => {}
@@ -130,7 +131,7 @@ impl Command {
             }
             Self::Close(_) => {
                 for row in context.all_rows() {
-                    settle::release_all(batch, row)?;
+                    take_back::release_all(batch, row)?;
                 }
             }
         }
@@ -220,7 +221,7 @@ impl Register {
             .collect::<Result<_, _>>()?;
         for instance in instances {
             if instance != self.instance && !context.is_alive(&instance) {
-                settle::reap(batch, context.queues, &instance)?;
+                take_back::reap(batch, context.queues, &instance)?;
             }
         }
         let ticket = batch.tick();

@@ -108,14 +108,15 @@ async fn a_delayed_task_expires_after_it_was_ready_and_not_before() {
     let dir = tempdir().unwrap();
     let broker = open(&dir.path().join("s.db")).await;
     let mut task = Task::new("x");
-    task.expires_after = Some(Duration::from_secs(3));
-    // Without the delay it would expire at once.
+    // Counted from the publish, it would be over before it is ready.
+    let delay = Duration::from_secs(1);
+    task.expires_after = Some(delay - Duration::from_millis(100));
     let mut late = task.clone();
     late.payload = "late".into();
     late.not_after_ms = Some(1);
     let mut consumer = consume(&broker, &queue(), 2).await;
     accepted(&broker, to_queue(late).after(SHORT)).await;
-    accepted(&broker, to_queue(task.clone()).after(SHORT)).await;
+    accepted(&broker, to_queue(task.clone()).after(delay)).await;
     let delivery = next(&mut consumer).await;
     assert_eq!(**delivery.task(), task);
     let mut dead = consume(&broker, &queue().dead(), 1).await;

@@ -15,6 +15,7 @@ mod control;
 mod delay;
 mod fairness;
 mod full;
+mod idle;
 mod migration;
 mod once;
 mod priority;
