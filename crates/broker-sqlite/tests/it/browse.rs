@@ -96,6 +96,20 @@ async fn what_is_due_is_shown_and_what_is_kept_back_or_held_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_shown_though_nobody_consumes() {
+    let dir = tempdir().unwrap();
+    let broker = open(&dir.path().join("s.db")).await;
+    let publication = to_queue(Task::new("due")).after(Duration::from_millis(1));
+    accepted(&broker, publication).await;
+    crate::support::until("it is due", async || {
+        counts(&broker).await == (1, Some(0), Some(0))
+    })
+    .await;
+    let mut browser = browse(&broker).await;
+    assert_eq!(text(&browser.next().await.unwrap()), "due");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn looking_ends_early_and_is_no_longer_live_when_the_store_is_closed() {
     let dir = tempdir().unwrap();
     let broker = open(&dir.path().join("s.db")).await;
