@@ -21,6 +21,8 @@ impl Scripted {
         let mut command = pumasi(&broker.url, &["worker", "-q", "exec", "-c", "1"]);
         command
             .env("PUMASI__TELEMETRY__LOG_LEVEL", "info,pumasi_worker=debug")
+            // What becomes of one run is what is looked at.
+            .env("PUMASI__WORKER__RETRY__ATTEMPTS_MAX", "1")
             .args(["--exec", "sh", "-c", script, "sh"])
             .arg(folder.path());
         let worker = Worker::spawn(command);

@@ -88,8 +88,9 @@ fn times(log: &[String], what: &str) -> HashMap<usize, f64> {
             let seconds = clock
                 .split(':')
                 .fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap());
-            let (_, task) = rest.rsplit_once("task=n").unwrap();
-            (task.trim().parse().unwrap(), seconds)
+            let (_, rest) = rest.rsplit_once("task=n").unwrap();
+            let task = rest.split(' ').next().unwrap_or_default();
+            (task.parse().unwrap(), seconds)
         })
         .collect()
 }

@@ -127,7 +127,7 @@ fn a_program_handles_a_task_and_its_exit_status_decides() {
         submit_lines(
             &broker.url,
             "exec",
-            "{\"text\":\"0\"}\n{\"text\":\"65\"}\n{\"text\":\"7\"}\n",
+            "{\"text\":\"0\"}\n{\"text\":\"65\"}\n{\"text\":\"7\",\"attempts\":1}\n",
         );
         until("two dead letters", || ready(&broker.url, "exec.dead") == 2);
         worker.terminate();

@@ -36,10 +36,11 @@ fn a_handler_that_vanishes_or_is_no_program_costs_its_tasks_and_no_worker() {
     let broker = TestBroker::embedded();
     let path = script(&broker, "not a program\0\0");
     let mut worker = Worker::start(&broker.url, &["-q", "work", "--exec", &path]);
-    lines(&broker.url, &["submit", "-q", "work", "x"]);
+    let submit = ["submit", "-q", "work", "--attempts", "1", "x"];
+    lines(&broker.url, &submit);
     until("a dead letter", || ready(&broker.url, "work.dead") == 1);
     std::fs::remove_file(&path).unwrap();
-    lines(&broker.url, &["submit", "-q", "work", "y"]);
+    lines(&broker.url, &submit);
     until("a dead letter", || ready(&broker.url, "work.dead") == 2);
     worker.terminate();
     assert_eq!(worker.wait(), Some(0));
@@ -68,7 +69,8 @@ fn a_flood_of_output_is_read_and_forgotten() {
         lines(&broker.url, &["submit", "-q", "work", "quiet"]);
         until("a quiet task", || ready(&broker.url, "work") == 0);
         let before = peak_memory(worker.id());
-        lines(&broker.url, &["submit", "-q", "work", "flood"]);
+        let flood = ["submit", "-q", "work", "--attempts", "1", "flood"];
+        lines(&broker.url, &flood);
         until("a dead letter", || ready(&broker.url, "work.dead") == 1);
         lines(&broker.url, &["submit", "-q", "work", "quiet"]);
         until("a quiet task", || ready(&broker.url, "work") == 0);
