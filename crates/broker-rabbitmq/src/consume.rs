@@ -16,7 +16,7 @@ use lapin::{
 };
 use pumasi_common::{
     ConnectionSettings, Consumer, Delivery, QueueName, QueueSpec, Topology,
-    broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions},
+    broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions, Settler},
 };
 use std::{
     pin::Pin,

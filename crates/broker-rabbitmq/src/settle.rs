@@ -77,15 +77,6 @@ impl ChannelSettler {
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
     }
-
-    /// Waits until everything settled so far was told, copies and replies included.
-    pub(crate) async fn flush(&self) {
-        let (done, told) = oneshot::channel();
-        if self.commands.send(Command::Flush(done)).is_ok() {
-            // The acker has ended: there is nothing left to tell.
-            let _ = told.await;
-        }
-    }
 }
 
 impl Settler for ChannelSettler {
@@ -106,6 +97,19 @@ impl Settler for ChannelSettler {
 
     fn is_current(&self, _token: u64) -> bool {
         !self.over.load(Ordering::Acquire) && self.channel.status().connected()
+    }
+
+    /// Copies and replies included.
+    fn flush(&self) -> BoxFuture<'static, ()> {
+        let (done, told) = oneshot::channel();
+        let asked = self.commands.send(Command::Flush(done)).is_ok();
+        async move {
+            if asked {
+                // An acker that has ended has nothing left to tell.
+                let _ = told.await;
+            }
+        }
+        .boxed()
     }
 }
 

@@ -274,4 +274,8 @@ impl Settler for Seen {
     fn is_current(&self, token: u64) -> bool {
         self.places().contains_key(&token)
     }
+
+    fn flush(&self) -> BoxFuture<'static, ()> {
+        crate::settle::flush(&self.writer)
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use pumasi_common::{
     DeadLetter, Destination, Publication, QueueName, Settlement, Task,
-    broker::{SettleError, Settler},
+    broker::{BoxFuture, SettleError, Settler},
     outcome::Outcome,
     task::TaskId,
     wire,
@@ -26,6 +26,7 @@ use std::{
     },
     time::{SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::oneshot;
 
 /// A settlement on its way to the writer.
 pub(crate) struct Settle {
@@ -153,6 +154,26 @@ impl Settler for Held {
     fn is_current(&self, token: u64) -> bool {
         self.places().contains_key(&token)
     }
+
+    fn flush(&self) -> BoxFuture<'static, ()> {
+        flush(&self.writer)
+    }
+}
+
+/// Resolves when the writer has written, or refused, everything that it was given before.
+pub(crate) fn flush(writer: &Sender<Command>) -> BoxFuture<'static, ()> {
+    let (done, written) = oneshot::channel();
+    let asked = Command::callback(move || {
+        // Whoever waited may have gone.
+        let _ = done.send(());
+    });
+    let asked = writer.send(asked).is_ok();
+    Box::pin(async move {
+        if asked {
+            // A writer that is gone, or refused it, has nothing more to write.
+            let _ = written.await;
+        }
+    })
 }
 
 /// What whoever asked for a dead task hears of it.

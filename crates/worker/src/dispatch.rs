@@ -22,9 +22,12 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, info, warn};
+
+/// Longest wait for a suspect to be moved before this worker goes on.
+const MOVE_MAX: Duration = Duration::from_secs(30);
 
 /// What every run of a worker shares.
 #[derive(Debug)]
@@ -110,7 +113,13 @@ async fn suspect(shared: &Arc<Shared>, delivery: Delivery, source: &Arc<Source>)
         copy.expires_after = None;
         let copy = Publication::new(Destination::Queue(queue), copy);
         let moved = Settlement::Retry(Box::new(copy));
-        note(tell(shared, delivery, moved.into()), &task);
+        // Its place is held until the broker knows: what runs alone next may end this process, and
+        // the original is not to come back then.
+        let moved = delivery.settle_and_flush(moved);
+        match timeout(MOVE_MAX, moved).await {
+            Ok(told) => note(told, &task),
+            Err(_) => warn!(task = %task.id, "the broker was not told in time"),
+        }
         shared.suspects.look();
         return;
     }

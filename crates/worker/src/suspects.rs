@@ -109,9 +109,13 @@ impl Quarantine {
     /// whoever died with a suspect finds it again before it holds others.
     pub(crate) async fn round(&self) {
         for source in &self.sources {
-            let queue = source.queue.suspects();
-            let waits = self.shared.broker.admin().queue(&queue).await;
-            if waits.is_ok_and(|status| status.ready > 0) && !self.stop.is_cancelled() {
+            let broker = &self.shared.broker;
+            let waits = broker.admin().queue(&source.queue.suspects()).await;
+            if !waits.is_ok_and(|status| status.ready > 0) || self.stop.is_cancelled() {
+                continue;
+            }
+            // Made known, even if it is there: the broker is to know where its dead letters go.
+            if let Some(queue) = self.shared.suspects.queue_of(&**broker, source).await {
                 self.alone(source, queue).await;
             }
         }

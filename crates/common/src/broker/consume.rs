@@ -77,6 +77,10 @@ pub trait Settler: Send + Sync {
 
     /// Whether the delivery is still ours, as far as is known.
     fn is_current(&self, token: u64) -> bool;
+
+    /// Resolves when the broker was told everything that was settled before the call, or cannot be
+    /// told any more.
+    fn flush(&self) -> BoxFuture<'static, ()>;
 }
 
 impl Delivery {
@@ -146,6 +150,20 @@ impl Delivery {
     /// [`SettleError::Superseded`] when the delivery is known to be another worker's by now.
     pub fn settle(self, settlement: Settlement) -> Result<(), SettleError> {
         self.settle_with(settlement, None)
+    }
+
+    /// As [`Delivery::settle`], and waits until the broker was told, or cannot be any more.
+    ///
+    /// # Errors
+    /// [`SettleError::Superseded`] when the delivery is known to be another worker's by now.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the settlement was handed over at the first poll.
+    pub async fn settle_and_flush(mut self, settlement: Settlement) -> Result<(), SettleError> {
+        let settler = self.settler.take().ok_or(SettleError::Superseded)?;
+        settler.settle(self.token, &self.task, settlement, None)?;
+        settler.flush().await;
+        Ok(())
     }
 
     /// As [`Delivery::settle`]; the reply is published first. Best effort: a requester that is

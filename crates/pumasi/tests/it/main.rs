@@ -27,6 +27,7 @@ mod manifests;
 mod million;
 mod pages;
 mod plain_amqp;
+mod poison;
 mod process;
 mod progress;
 mod reference;

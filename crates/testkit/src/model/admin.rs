@@ -183,6 +183,10 @@ impl Settler for Browsed {
         let mut state = self.shared.state();
         state.queue(&self.queue).ready.contains_key(&place)
     }
+
+    fn flush(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 struct Browser(std::vec::IntoIter<Delivery>);

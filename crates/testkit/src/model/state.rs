@@ -4,7 +4,7 @@ use super::Shared;
 use pumasi_common::{
     DeadLetter, DeadReason, Delivery, Destination, Publication, QueueName, QueueSpec, Refusal,
     Settlement, Task, TaskId, TopicName, Topology,
-    broker::{Control, SettleError, Settler},
+    broker::{BoxFuture, Control, SettleError, Settler},
     outcome::Outcome,
     queue::DELIVERY_LIMIT,
     topology::{Difference, QueueDeclaration},
@@ -430,5 +430,9 @@ impl Settler for ModelSettler {
             let consumer = state.consumers.get(&self.consumer);
             consumer.is_some_and(|consumer| consumer.held.contains_key(&token))
         })
+    }
+
+    fn flush(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }

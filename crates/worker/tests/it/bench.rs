@@ -99,6 +99,12 @@ impl Bench {
         found
     }
 
+    /// How many tasks wait or are with a worker.
+    pub(crate) async fn left(&self, queue: &str) -> u64 {
+        let status = self.broker.admin().queue(&name(queue)).await.unwrap();
+        status.ready + status.in_flight.unwrap()
+    }
+
     pub(crate) async fn ready(&self, queue: &str) -> u64 {
         self.broker.admin().queue(&name(queue)).await.unwrap().ready
     }

@@ -92,9 +92,9 @@ async fn a_handler_learns_that_its_time_is_up_and_may_still_finish() {
         .unwrap();
     bench.submit("work", "polite", "x").await;
     let running = start(worker);
-    crate::bench::until("the task's end", async || bench.ready("work").await == 0).await;
+    crate::bench::until("the task's end", async || bench.left("work").await == 0).await;
     running.stop().await;
-    assert_eq!(bench.ready("work").await, 0);
+    assert_eq!(bench.left("work").await, 0);
     assert_eq!(bench.ready("work.dead").await, 0);
 }
 

@@ -56,7 +56,10 @@ fn a_run_continues_the_trace_of_its_task_and_settles_in_it() {
 #[test]
 fn a_run_that_fails_says_how() {
     let (place, collector) = (Place::embedded(), Collector::start());
-    let settings = [("PUMASI__TELEMETRY__OTLP_ENDPOINT", &*collector.endpoint)];
+    let settings = [
+        ("PUMASI__TELEMETRY__OTLP_ENDPOINT", &*collector.endpoint),
+        ("PUMASI__WORKER__RETRY__ATTEMPTS_MAX", "1"),
+    ];
     let mut worker = Service::start(&mut place.command(&settings));
     let _ = probes(&worker);
     place.submit_kind("fail", CREATION);
