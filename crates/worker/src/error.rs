@@ -28,7 +28,9 @@ pub enum WorkerError {
     },
     /// A handler may run longer than the broker lets a worker keep a task.
     #[error(
-        "cannot work: a handler may run for {longest:?}, and the broker takes a task back after {limit:?}"
+        "cannot work: a handler may run for {}, and the broker takes a task back after {}",
+        humantime::format_duration(*longest),
+        humantime::format_duration(*limit)
     )]
     AckTimeout {
         /// The longest run, up to its end by force.

@@ -2,7 +2,7 @@
 
 use crate::{
     broker::on_every_broker,
-    process::{Worker, pumasi, ready, until},
+    process::{Worker, lines, pumasi, ready, until},
 };
 use std::process::{Command, Stdio};
 
@@ -63,4 +63,44 @@ fn start(mut command: Command) -> std::process::Child {
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+#[test]
+fn a_worker_tells_what_becomes_of_its_tasks_where_that_is_asked_for() {
+    on_every_broker(|broker| {
+        let url = &broker.url;
+        let config =
+            broker.config("[[topics]]\nname = \"pumasi.events\"\nsubscriptions = [\"all\"]\n");
+        let applied = pumasi(url, &["topology", "apply", "--config", &config]).output();
+        assert!(applied.unwrap().status.success());
+        let mut command = pumasi(url, &["worker", "-q", "told", "--name", "w"]);
+        command
+            .env("PUMASI__WORKER__EVENTS", "true")
+            .env("PUMASI__WORKER__RETRY__DELAY_BASE", "1ms");
+        let _worker = Worker::spawn(command);
+        let id = lines(url, &["submit", "-q", "told", "x"]).remove(0);
+        lines(
+            url,
+            &["submit", "-q", "told", "-k", "fail", "--attempts", "2", "x"],
+        );
+        until("the events", || ready(url, "pumasi.events.all") == 3);
+        let mut reader = pumasi(url, &["worker", "-q", "pumasi.events.all"]);
+        reader.args([
+            "--exec",
+            "sh",
+            "-c",
+            "cat >&2; echo \" $PUMASI_TASK_KIND\" >&2; exit 65",
+        ]);
+        let reader = Worker::spawn(reader);
+        let said = |text: &str| reader.has_logged(text);
+        until("every event", || {
+            said("task.done") && said("task.retry") && said("task.dead")
+        });
+        assert!(said(&format!(
+            r#"{{"id":"{id}","kind":null,"queue":"told","outcome":"done""#
+        )));
+        assert!(said(
+            r#""outcome":"failed","reason":"attempts-spent","attempt":2,"worker":"w""#
+        ));
+    });
 }

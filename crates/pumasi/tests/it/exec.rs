@@ -16,6 +16,11 @@ struct Scripted {
 
 impl Scripted {
     fn start(script: &str) -> Self {
+        Self::start_with(script, &[])
+    }
+
+    /// The same with these settings besides.
+    fn start_with(script: &str, environment: &[(&str, &str)]) -> Self {
         let broker = TestBroker::embedded();
         let folder = tempfile::tempdir().unwrap();
         let mut command = pumasi(&broker.url, &["worker", "-q", "exec", "-c", "1"]);
@@ -23,6 +28,8 @@ impl Scripted {
             .env("PUMASI__TELEMETRY__LOG_LEVEL", "info,pumasi_worker=debug")
             // What becomes of one run is what is looked at.
             .env("PUMASI__WORKER__RETRY__ATTEMPTS_MAX", "1")
+            .env("PUMASI__WORKER__TIMEOUT_GRACE", "2s")
+            .envs(environment.iter().copied())
             .args(["--exec", "sh", "-c", script, "sh"])
             .arg(folder.path());
         let worker = Worker::spawn(command);
@@ -176,4 +183,38 @@ fn a_program_without_an_end_does_not_outlive_the_drain() {
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// Says that it was told to stop, tidies up and ends well.
+const TIDY: &str = r#"trap 'echo tidied >"$1/tidied"; exit 0' TERM
+echo $$ >"$1/ids"; while :; do sleep 0.05; done"#;
+
+#[test]
+fn a_program_is_told_that_its_time_is_up_and_may_still_finish() {
+    let scripted = Scripted::start(TIDY);
+    scripted.submit(&["--timeout", "500ms", "x"]);
+    scripted.ends_as("task completed");
+    assert!(scripted.folder.path().join("tidied").exists());
+}
+
+#[test]
+fn a_program_is_told_that_its_task_is_cancelled() {
+    let scripted = Scripted::start(TIDY);
+    let id = lines(&scripted.broker.url, &["submit", "-q", "exec", "x"]).remove(0);
+    let ids = scripted.ids(1);
+    let said = lines(&scripted.broker.url, &["task", "cancel", &id]);
+    assert!(said[0].contains("cancel"), "{said:?}");
+    scripted.ends_as("task completed");
+    all_end(&ids);
+    assert!(scripted.folder.path().join("tidied").exists());
+}
+
+#[test]
+fn a_program_asks_when_to_be_tried_again() {
+    let script = r#"echo "$PUMASI_ATTEMPT" >>"$1/ids"
+echo ::pumasi::retry-after 100ms >&2; echo no route >&2; [ "$PUMASI_ATTEMPT" = 3 ]"#;
+    let scripted = Scripted::start_with(script, &[("PUMASI__WORKER__RETRY__DELAY_BASE", "1h")]);
+    scripted.submit(&["--attempts", "3", "x"]);
+    scripted.ends_as("task completed");
+    assert_eq!(scripted.ids(3), [1, 2, 3]);
 }

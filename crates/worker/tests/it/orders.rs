@@ -2,12 +2,14 @@
 
 use crate::world::{World, task};
 use pumasi_common::{
-    Broker, Task,
+    Broker, Task, TaskId,
     broker::{Cancelled, Pause},
     outcome::Outcome,
 };
 use pumasi_worker::{Context, HandlerError, HandlerResult};
 use std::{
+    collections::HashMap,
+    num::NonZeroU16,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -128,4 +130,63 @@ async fn a_worker_that_is_asked_by_its_name_drains_and_ends() {
     running.ended().await;
     assert_eq!(world.answers().await.len(), 1);
     assert!(matches!(world.answers().await[0].1, Outcome::Done(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_cancellations_at_random_moments_leave_each_task_one_end() {
+    const TASKS: u64 = 10_000;
+    fastrand::seed(7);
+    let world = World::new().await;
+    let worker = world
+        .worker(|config| {
+            config.concurrency = NonZeroU16::new(400).unwrap();
+        })
+        .handle("short", async |context: Context| {
+            let work = tokio::time::sleep(Duration::from_millis(fastrand::u64(0..400)));
+            tokio::select! {
+                () = work => HandlerResult::Ok(()),
+                () = context.cancellation.cancelled() => Err(HandlerError::fail("told to stop")),
+            }
+        })
+        .unwrap();
+    let running = world.start(worker);
+    let mut ids = Vec::new();
+    for _ in 0..TASKS {
+        let sent = asking("short");
+        ids.push(sent.id.clone());
+        let delay = Duration::from_millis(fastrand::u64(0..60) * fastrand::u64(0..2));
+        world.submit_after(sent, delay).await;
+    }
+    let answers = ids.iter().map(|id| async {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5_000))).await;
+        world.model.admin().cancel(id).await.unwrap()
+    });
+    let said = futures_util::future::join_all(answers).await;
+    world.until("work", 0).await;
+    running.stop().await;
+    let count = |what| said.iter().filter(|it| **it == what).count();
+    let (gone, asked, late) = (
+        count(Cancelled::Done),
+        count(Cancelled::Requested),
+        count(Cancelled::Missing),
+    );
+    println!("cancelled while waiting {gone}, asked while running {asked}, too late {late}");
+    assert!(gone > 0 && asked > 0 && late > 0, "no race was run");
+
+    let mut ends: HashMap<TaskId, Vec<&'static str>> = HashMap::new();
+    for step in world.model.steps() {
+        if step.to == "done" || step.to == "cancelled" {
+            ends.entry(step.id).or_default().push(step.to);
+        }
+    }
+    for (id, said) in ids.iter().zip(said) {
+        let end = &ends[id];
+        assert_eq!(end.len(), 1, "{id} ended as {end:?}");
+        match said {
+            Cancelled::Done => assert_eq!(end[0], "cancelled"),
+            Cancelled::Missing => assert_eq!(end[0], "done"),
+            Cancelled::Requested => {}
+        }
+    }
+    assert_eq!(world.answers().await.len() as u64, TASKS);
 }

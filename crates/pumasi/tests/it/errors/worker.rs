@@ -3,8 +3,9 @@
 use super::check;
 use crate::{
     broker::{TestBroker, on_every_broker},
-    process::{Worker, lines, ready, run, until},
+    process::{Worker, lines, pumasi, ready, run, until},
 };
+use pumasi_testkit::rabbitmq::Version;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -93,4 +94,51 @@ fn an_unknown_kind_is_moved_aside_and_nothing_else_is() {
         assert_eq!(worker.wait_for_lines(1), ["good"]);
         until("a dead letter", || ready(&broker.url, "kinds.dead") == 1);
     });
+}
+
+#[test]
+fn a_run_that_may_outlast_what_the_broker_allows_is_refused_at_start() {
+    let Some(broker) = TestBroker::rabbitmq(Version::V3_10) else {
+        return;
+    };
+    let start = |settings: &[(&str, &str)]| {
+        let mut command = pumasi(&broker.url, &["worker", "-q", "long"]);
+        command.envs(settings.iter().copied()).output().unwrap()
+    };
+    let refused = "cannot work: a handler may run for 40m 10s, and the broker takes a task back \
+                   after 30m";
+    let output = start(&[("PUMASI__WORKER__TIMEOUT", "40m")]);
+    check(
+        &output,
+        64,
+        &["PU1001", refused, "consumer_timeout", "broker.ack_timeout"],
+    );
+    let of_kind = broker
+        .config("[[worker.handlers]]\nkind = \"report\"\nexec = [\"true\"]\ntimeout = \"40m\"\n");
+    let output = run(&broker.url, &["worker", "-q", "long", "--config", &of_kind]);
+    check(&output, 64, &[refused]);
+    // Who knows better may say so.
+    let mut command = pumasi(&broker.url, &["worker", "-q", "long", "--config", &of_kind]);
+    command.env("PUMASI__BROKER__ACK_TIMEOUT", "1h");
+    let worker = Worker::spawn(command);
+    worker.terminate();
+}
+
+#[test]
+fn an_unknown_kind_waits_where_the_worker_says_so() {
+    let broker = TestBroker::embedded();
+    let mut command = pumasi(&broker.url, &["worker", "-q", "kinds"]);
+    command
+        .env("PUMASI__WORKER__UNKNOWN", "requeue-later")
+        .env("PUMASI__WORKER__UNKNOWN_DELAY", "1s");
+    let worker = Worker::spawn(command);
+    lines(
+        &broker.url,
+        &["submit", "-q", "kinds", "-k", "new.kind", "odd"],
+    );
+    until("the task to be kept back twice", || {
+        let again = |line: &&String| line.contains("task to be tried again");
+        worker.log().iter().filter(again).count() >= 2
+    });
+    assert_eq!(ready(&broker.url, "kinds.dead"), 0);
 }
