@@ -1,5 +1,7 @@
-//! The operator's side: looking at queues and emptying them, over AMQP.
+//! The operator's side: looking at queues, going through them and emptying them, over
+//! AMQP.
 
+pub(crate) mod browse;
 pub(crate) mod management;
 
 use crate::{

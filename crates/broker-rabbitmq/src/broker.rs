@@ -2,7 +2,7 @@
 
 use crate::{
     admin::{
-        self,
+        self, browse,
         management::{self, Listed},
     },
     connection::Link,
@@ -256,9 +256,13 @@ impl BrokerAdmin for RabbitMqBroker {
 
     fn browse<'a>(
         &'a self,
-        _: &'a QueueName,
+        name: &'a QueueName,
     ) -> BoxFuture<'a, Result<Box<dyn Consumer>, AdminError>> {
-        todo!()
+        async move {
+            let browser = self.in_time(browse::open(self.source(), name)).await?;
+            Ok(Box::new(browser) as Box<dyn Consumer>)
+        }
+        .boxed()
     }
 
     fn pause<'a>(&'a self, _: &'a QueueName, _: Pause) -> BoxFuture<'a, Result<(), AdminError>> {

@@ -1,19 +1,17 @@
 //! A task comes in: one channel per consumer, made anew whenever it ends.
 
+mod open;
+
 use crate::{
     connection::{Backoff, Failures, Link},
     convert,
-    error::{self, ACCESS_REFUSED, NOT_FOUND},
     publish::Publisher,
-    settle::{ChannelSettler, Queues},
+    settle::ChannelSettler,
     topology::{self, Mode},
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
-use lapin::{
-    Channel,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
-};
+use lapin::{Channel, options::BasicCancelOptions};
+use open::{failed, open};
 use pumasi_common::{
     ConnectionSettings, Consumer, Delivery, QueueName, QueueSpec, Topology,
     broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions, Settler},
@@ -73,7 +71,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// Where dead letters of a queue go: as it was declared here, else its default.
-    fn dead_letters_of(&self, queue: &QueueName) -> QueueName {
+    pub(crate) fn dead_letters_of(&self, queue: &QueueName) -> QueueName {
         let ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
         let mut specs = ensured.queues.iter();
         specs
@@ -181,75 +179,6 @@ async fn restore(source: &Source, limit: Duration) -> Option<String> {
         }
         Err(error) => Some(error.to_string()),
     }
-}
-
-fn failed(
-    queue: &QueueName,
-    problem: &str,
-    source: Option<pumasi_common::error::Cause>,
-) -> ConsumeError {
-    ConsumeError::Failed {
-        queue: queue.clone(),
-        problem: problem.to_owned(),
-        source,
-    }
-}
-
-async fn open(
-    source: &Source,
-    options: &ConsumeOptions,
-    queue: &Arc<QueueName>,
-) -> Result<Box<Generation>, ConsumeError> {
-    let connection = source
-        .link
-        .connection()
-        .await
-        .map_err(|error| failed(queue, &error.to_string(), Some(Box::new(error))))?;
-    let explain = |error: lapin::Error| match error::reply(&error) {
-        Some((NOT_FOUND, _)) => ConsumeError::QueueMissing {
-            queue: options.queue.clone(),
-        },
-        Some((ACCESS_REFUSED, reply)) => ConsumeError::NotPermitted {
-            queue: options.queue.clone(),
-            reply,
-        },
-        Some((_, text)) => failed(queue, &text, error::cause(error)),
-        None => failed(queue, &error.to_string(), error::cause(error)),
-    };
-    let channel = connection.create_channel().await.map_err(explain)?;
-    channel
-        .basic_qos(options.prefetch.get(), BasicQosOptions { global: false })
-        .await
-        .map_err(explain)?;
-    let consumer = channel
-        .basic_consume(
-            options.queue.as_str().into(),
-            tag(&options.consumer).into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .map_err(explain)?;
-    let queues = Queues {
-        work: queue.clone(),
-        dead: source.dead_letters_of(queue),
-        worker: options.consumer.clone(),
-    };
-    let settler = ChannelSettler::start(channel.clone(), queues, source.publisher.clone());
-    Ok(Box::new(Generation {
-        consumer,
-        channel,
-        settler,
-    }))
-}
-
-/// A consumer tag shows the worker's name; it is unique because each channel has one consumer.
-fn tag(consumer: &str) -> &str {
-    let mut end = consumer.len().min(200);
-    while !consumer.is_char_boundary(end) {
-        end -= 1;
-    }
-    consumer.get(..end).unwrap_or_default()
 }
 
 impl Stream for RabbitMqConsumer {

@@ -56,14 +56,18 @@ pub(super) fn mend_properties(payload: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Mends the payload of a method frame where it is `basic.deliver`: the exchange and the routing
-/// key are the publisher's words.
+/// Mends the payload of a method frame where it is `basic.deliver` or `basic.get-ok`: the exchange
+/// and the routing key are the publisher's words.
 pub(super) fn mend_delivery(payload: &mut [u8]) -> Option<()> {
-    if payload.get(..4)? != [0, 60, 0, 60] {
-        return None;
-    }
+    let has_consumer = match payload.get(..4)? {
+        [0, 60, 0, 60] => true,
+        [0, 60, 0, 71] => false,
+        _ => return None,
+    };
     let mut walk = Walk { payload, at: 4 };
-    walk.short()?;
+    if has_consumer {
+        walk.short()?;
+    }
     walk.skip(8 + 1)?;
     walk.short()?;
     walk.short()
@@ -209,17 +213,21 @@ mod tests {
 
     #[test]
     fn the_publishers_words_in_a_delivery_are_mended() {
-        let frame = |exchange: &[u8], key: &[u8]| {
-            let mut payload = b"\0\x3c\0\x3c\x01t\0\0\0\0\0\0\0\xff\x01".to_vec();
+        let deliver: &[u8] = b"\0\x3c\0\x3c\x01t\0\0\0\0\0\0\0\xff\x01";
+        let get_ok: &[u8] = b"\0\x3c\0\x47\0\0\0\0\0\0\0\xff\x01";
+        let frame = |begin: &[u8], exchange: &[u8], key: &[u8]| {
+            let mut payload = begin.to_vec();
             for text in [exchange, key] {
                 payload.push(u8::try_from(text.len()).unwrap());
                 payload.extend(text);
             }
             payload
         };
-        let mut payload = frame(b"\xffx", b"k\xff");
-        assert_eq!(mend_delivery(&mut payload), Some(()));
-        assert_eq!(payload, frame(b"?x", b"k?"));
+        for begin in [deliver, get_ok] {
+            let mut payload = frame(begin, b"\xffx", b"k\xff");
+            assert_eq!(mend_delivery(&mut payload), Some(()));
+            assert_eq!(payload, frame(begin, b"?x", b"k?"));
+        }
         let mut other = b"\0\x3c\0\x50\xff\xff".to_vec();
         assert_eq!(mend_delivery(&mut other), None);
         assert_eq!(other, b"\0\x3c\0\x50\xff\xff");

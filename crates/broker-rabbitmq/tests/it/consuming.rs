@@ -7,6 +7,7 @@ use pumasi_common::{
     settlement::DeadReason,
     wire,
 };
+use std::collections::HashSet;
 
 #[test]
 fn tasks_are_delivered_acknowledged_released_and_moved_aside() {
@@ -205,5 +206,3 @@ fn a_killed_broker_loses_nothing_and_both_sides_come_back() {
         });
     }
 }
-
-use std::collections::HashSet;

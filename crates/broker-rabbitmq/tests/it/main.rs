@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod ack_timeout;
+mod browsing;
 mod consuming;
 mod delay;
 mod hostile;
