@@ -47,6 +47,8 @@ pub(crate) struct Writer {
     /// The consumers of this process: from their key to their row.
     rows: HashMap<u64, i64>,
     due: Due,
+    /// Whether the last transaction came to nothing: what is due is not tried again at once.
+    failed: bool,
     health: Arc<Mutex<Health>>,
 }
 
@@ -63,6 +65,7 @@ impl Writer {
             queues: Queues::default(),
             rows: HashMap::new(),
             due: Due::default(),
+            failed: false,
             health: ends.health,
         }
     }
@@ -101,7 +104,10 @@ impl Writer {
         while commands.len() < BATCH_MAX
             && let Ok(command) = self.inbox.try_recv()
         {
-            commands.push(command);
+            match command {
+                Command::Look => self.due.forget(),
+                command => commands.push(command),
+            }
         }
         commands.retain(Command::take);
         let due = !self.rows.is_empty() && is_due(&mut self.due, &self.sql);
@@ -124,10 +130,10 @@ impl Writer {
 
     /// Waits for a command: until something is to be tried again, or a task is due.
     fn wait(&mut self) -> Result<Option<Command>, RecvTimeoutError> {
-        let limit = if self.again.is_empty() {
-            self.until_due()
-        } else {
+        let limit = if self.failed || !self.again.is_empty() {
             Some(RETRY_AFTER)
+        } else {
+            self.until_due()
         };
         let command = match limit {
             Some(limit) => self.inbox.recv_timeout(limit)?,
@@ -152,6 +158,7 @@ impl Writer {
 
     fn answer(&mut self, commands: Vec<Command>, applied: Vec<Applied>, news: &News) {
         self.note(Health::Up);
+        self.failed = false;
         // Who has no consumer yet does not follow what is kept back.
         if news.delayed || news.made_ready || self.rows.is_empty() {
             self.due.forget();
@@ -189,6 +196,7 @@ impl Writer {
             Failure::Full(text) => Health::Blocked(text.clone()),
             Failure::Failed(text) | Failure::Unknown(text) => Health::Down(text.clone()),
         });
+        self.failed = true;
         // It may know queues that were rolled back.
         self.queues = Queues::default();
         for command in commands {
