@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and its worker process speaks through its output"
 )]
 
+mod books;
 mod browse;
 mod cancel;
 mod contract;

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use futures_util::FutureExt;
 use pumasi_common::{
-    Broker, Destination, Publication, QueueName, QueueSpec, Settlement, Task, Topology,
+    Broker, DeadReason, Destination, Publication, QueueName, QueueSpec, Settlement, Task, Topology,
     outcome::{Outcome, Output},
     task::HeaderValue,
 };
@@ -145,6 +145,35 @@ async fn whoever_asked_hears_that_a_task_waited_too_long() {
     let answer = tokio::time::timeout(LIMIT, next(&mut told)).await.unwrap();
     let (id, outcome) = Outcome::read(answer.task()).unwrap();
     assert_eq!((id, outcome.as_str()), (task.id, "dead"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asked_hears_that_workers_died_too_often_with_a_task() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let broker = open(&path).await;
+    let mut replies = broker.replies().await.unwrap();
+    let mut task = Task::new("x");
+    task.reply_to = Some(replies.to.clone());
+    accepted(&broker, to_queue(task.clone())).await;
+    // As a worker leaves it that was killed, after a hundred others.
+    let sql = Connection::open(&path).unwrap();
+    sql.execute_batch(
+        "INSERT INTO consumers (id, instance, queue_id, name, prefetch, free, ticket)
+         SELECT 900, 'gone', id, 'w', 1, 0, 1 FROM queues WHERE name = 'q';
+         UPDATE tasks SET consumer = 900, delivery = 1, delivery_count = 100;",
+    )
+    .unwrap();
+    let _consumer = consume(&broker, &queue(), 1).await;
+    let answer = next(&mut replies.consumer).await;
+    let (id, outcome) = Outcome::read(answer.task()).unwrap();
+    assert_eq!(id, task.id);
+    let Outcome::Dead { reason, .. } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(reason, Some(DeadReason::Crashed));
+    let dead = broker.admin().queue(&queue().dead()).await.unwrap();
+    assert_eq!(dead.ready, 1);
 }
 
 trait NextNow {
