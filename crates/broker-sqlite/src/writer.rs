@@ -104,9 +104,10 @@ impl Writer {
         while commands.len() < BATCH_MAX
             && let Ok(command) = self.inbox.try_recv()
         {
-            match command {
-                Command::Look => self.due.forget(),
-                command => commands.push(command),
+            if matches!(command, Command::Look) {
+                self.due.forget();
+            } else {
+                commands.push(command);
             }
         }
         commands.retain(Command::take);
