@@ -58,6 +58,24 @@ impl Outcome {
         }
     }
 
+    /// What happened, where it is a text of the handler's.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed { error, .. }
+            | Self::Rejected(error)
+            | Self::Malformed(error)
+            | Self::Crashed(error)
+            | Self::Deadly(error) => Some(error),
+            Self::Done(_)
+            | Self::TimedOut(_)
+            | Self::UnknownKind(_)
+            | Self::Expired
+            | Self::Cancelled
+            | Self::Interrupted => None,
+        }
+    }
+
     /// Whether the task is over and well.
     #[must_use]
     pub fn is_done(&self) -> bool {

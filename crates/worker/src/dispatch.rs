@@ -16,6 +16,7 @@ use pumasi_common::{
     Broker, Destination, Publication, RetryPolicy, Settlement, Task, TaskKind,
     broker::{Delivery, SettleError},
     outcome::Output,
+    settlement::cut,
 };
 use std::{
     num::NonZeroU32,
@@ -25,6 +26,9 @@ use std::{
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, info, warn};
+
+/// The longest error text that is logged with each failed attempt, in bytes.
+const LOGGED_MAX: usize = 256;
 
 /// Longest wait for a suspect to be moved before this worker goes on.
 const MOVE_MAX: Duration = Duration::from_secs(30);
@@ -188,8 +192,11 @@ fn settle(shared: &Shared, delivery: Delivery, source: &Source, outcome: Outcome
     let task = Arc::clone(delivery.task());
     record(&outcome);
     let word = outcome.as_str();
+    let error = outcome
+        .error()
+        .map(|error| cut(error, LOGGED_MAX).to_owned());
     let decision = decide_on(shared, &task, source, outcome);
-    log(&task, &decision.settlement, word);
+    log(&task, &decision.settlement, (word, error));
     if let Some(events) = &shared.events {
         events.tell(&task, &source.queue, &decision.settlement, (word, took));
     }
@@ -240,14 +247,14 @@ async fn lost_if_not_done(shared: &Shared, task: &Arc<Task>, source: &Source, ou
     }
 }
 
-fn log(task: &Task, settlement: &Settlement, outcome: &'static str) {
+fn log(task: &Task, settlement: &Settlement, (outcome, error): (&'static str, Option<String>)) {
     let id = &task.id;
     match settlement {
         Settlement::Ack => debug!(task = %id, outcome, "task completed"),
         Settlement::Release => debug!(task = %id, "delivery released"),
         Settlement::Retry(copy) => {
             let (attempt, delay) = (task.attempt, copy.delay);
-            info!(task = %id, outcome, attempt, ?delay, "task to be tried again");
+            info!(task = %id, outcome, attempt, ?delay, error, "task to be tried again");
         }
         Settlement::DeadLetter(letter) => {
             warn!(task = %id, reason = %letter.reason, error = %letter.error, "task dead-lettered");

@@ -124,8 +124,10 @@ impl Orders {
             } else {
                 paused.remove(queue)
             };
-            if changed {
-                info!(%queue, pause, "queue paused or resumed");
+            match (changed, pause) {
+                (true, true) => info!(%queue, "queue paused"),
+                (true, false) => info!(%queue, "queue resumed"),
+                (false, _) => {}
             }
             changed
         });
