@@ -29,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 
 /// The largest payload that the model takes.
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// The longest delay that the model takes.
+const DELAY_MAX: Duration = Duration::from_secs(1 << 28);
 
 /// A broker in memory.
 #[derive(Debug, Default)]
@@ -61,6 +63,12 @@ impl Model {
         self.0.state().tasks(queue)
     }
 
+    /// How many tasks of a queue are ready, delayed or held.
+    #[must_use]
+    pub fn count_of(&self, queue: &QueueName) -> usize {
+        self.0.state().count_of(queue)
+    }
+
     /// Every step that a task took so far, in order.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
@@ -80,6 +88,11 @@ impl Model {
             Some(Refusal::PayloadTooLarge {
                 bytes,
                 bytes_max: PAYLOAD_BYTES_MAX,
+            })
+        } else if publication.delay > DELAY_MAX {
+            Some(Refusal::Property {
+                property: "delay",
+                problem: "it is longer than the model can wait".to_owned(),
             })
         } else if !publication.delay.is_zero()
             && !matches!(publication.destination, Destination::Queue(_))
@@ -187,7 +200,7 @@ impl Broker for Model {
             lists_queues: true,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             delay_resolution: Duration::from_millis(1),
-            delay_max: Duration::from_secs(1 << 28),
+            delay_max: DELAY_MAX,
             priorities: Priorities::Ten,
             ack_timeout: AckTimeout::Unlimited,
             knows_duplicates: true,

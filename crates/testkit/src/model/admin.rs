@@ -1,6 +1,9 @@
 //! The operator's side of the model.
 
-use super::{Model, Shared, state};
+use super::{
+    Model, Shared,
+    state::{self, State},
+};
 use futures_util::{FutureExt, Stream};
 use pumasi_common::{
     BrokerAdmin, Consumer, Delivery, Publication, QueueName, Settlement, Task, TaskId,
@@ -109,6 +112,11 @@ impl BrokerAdmin for Model {
 
 fn cancel(shared: &Arc<Shared>, id: &TaskId) -> Cancelled {
     let mut state = shared.state();
+    match state.states.get(id) {
+        Some(&"ready" | &"delayed" | &"suspect") => {}
+        Some(&"in flight") => return ask(&mut state, id),
+        _ => return Cancelled::Missing,
+    }
     let mut gone = None;
     let mut from = "ready";
     let living = state
@@ -142,10 +150,10 @@ fn cancel(shared: &Arc<Shared>, id: &TaskId) -> Cancelled {
         }
         return Cancelled::Done;
     }
-    let mut held = state.consumers.values().flat_map(|it| it.held.values());
-    if !held.any(|entry| entry.task.id == *id) {
-        return Cancelled::Missing;
-    }
+    Cancelled::Missing
+}
+
+fn ask(state: &mut State, id: &TaskId) -> Cancelled {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     state.order(&Control::Cancel {
         id: id.clone(),

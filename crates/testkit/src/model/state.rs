@@ -32,6 +32,8 @@ pub(crate) struct State {
     next: u64,
     /// Every step that a task took, in order.
     pub(crate) steps: Vec<Step>,
+    /// The state of each task.
+    pub(crate) states: HashMap<TaskId, &'static str>,
     /// How many there are, for who waits for one.
     pub(crate) count: watch::Sender<usize>,
 }
@@ -184,6 +186,7 @@ impl State {
 
     pub(crate) fn step(&mut self, task: &Task, from: &'static str, to: &'static str) {
         let id = task.id.clone();
+        self.states.insert(id.clone(), to);
         self.steps.push(Step { id, from, to });
         self.count.send_replace(self.steps.len());
     }
@@ -363,6 +366,13 @@ impl State {
         }
         self.listeners
             .retain(|listener| listener.send(order.clone()).is_ok());
+    }
+
+    pub(crate) fn count_of(&self, queue: &QueueName) -> usize {
+        let kept = self.queues.get(queue);
+        let kept = kept.map_or(0, |it| it.ready.len() + it.delayed.len());
+        let theirs = self.consumers.values().filter(|it| *it.queue == *queue);
+        kept + theirs.map(|it| it.held.len()).sum::<usize>()
     }
 
     pub(crate) fn tasks(&self, queue: &QueueName) -> Vec<Task> {

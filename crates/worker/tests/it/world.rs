@@ -82,7 +82,7 @@ impl World {
         let limit = Duration::from_secs(30 * 24 * 3600);
         let mut moved = self.model.moved();
         let reached = async {
-            while self.tasks(queue).len() != count {
+            while self.model.count_of(&name(queue)) != count {
                 moved.changed().await.unwrap();
             }
         };
