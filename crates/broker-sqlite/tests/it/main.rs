@@ -17,6 +17,7 @@ mod delay;
 mod fairness;
 mod full;
 mod idle;
+mod killed;
 mod migration;
 mod once;
 mod priority;

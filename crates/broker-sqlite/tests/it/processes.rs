@@ -1,7 +1,10 @@
 //! Several processes at one store. A worker process is this test binary, run again.
 
-use crate::support::{LIMIT, consume, next, open, queue, submit, text};
-use pumasi_common::{Broker, Settlement};
+use crate::support::{LIMIT, accepted, consume, next, open, queue, submit, text, to_queue};
+use pumasi_common::{
+    Broker, QueueName, Settlement, Task,
+    outcome::{Outcome, Output},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader},
@@ -29,7 +32,8 @@ async fn worker_process() {
         .await
         .unwrap();
     // Not looked at before: it may be late without knowing.
-    let settled = delivery.settle(Settlement::Ack);
+    let told = Outcome::Done(Output::default()).message(delivery.task());
+    let settled = delivery.settle_with(Settlement::Ack, told.map(Box::new));
     println!("\nSETTLED {}", settled.is_ok());
     let more = next(&mut consumer).await;
     println!("\nTHEN {}", text(&more));
@@ -102,9 +106,12 @@ async fn a_late_settlement_of_a_stalled_worker_does_nothing_and_it_works_on() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s.db");
     let broker = open(&path).await;
+    let replies = broker.replies().await.unwrap();
     let mut worker = Worker::start(&path);
     worker.says("READY");
-    submit(&broker, "1").await;
+    let mut task = Task::new("1");
+    task.reply_to = Some(replies.to.clone());
+    accepted(&broker, to_queue(task)).await;
     worker.says("HOLDS 1");
     let mut consumer = consume(&broker, &queue(), 1).await;
     worker.signal(Signal::STOP);
@@ -119,6 +126,10 @@ async fn a_late_settlement_of_a_stalled_worker_does_nothing_and_it_works_on() {
     submit(&broker, "2").await;
     worker.says("THEN 2");
     worker.says("CLOSED");
+    // Whoever asked has heard nothing from a worker that no longer had the task.
+    let answers = QueueName::new(&replies.to).unwrap();
+    let told = broker.admin().queue(&answers).await.unwrap();
+    assert_eq!((told.ready, told.in_flight), (0, Some(0)));
     delivery.settle(Settlement::Ack).unwrap();
     consumer.close().await;
     let status = broker.admin().queue(&queue()).await.unwrap();
