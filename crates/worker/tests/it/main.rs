@@ -19,6 +19,7 @@ mod lifecycle;
 mod logs;
 mod orders;
 mod outcomes;
+mod races;
 mod retries;
 mod support;
 mod suspects;
