@@ -6,7 +6,9 @@ pub(crate) mod management;
 
 use crate::{
     connection::Link,
+    control::is_paused,
     error::{self, ACCESS_REFUSED, NOT_FOUND},
+    topology::object::Failure,
 };
 use lapin::{
     Channel,
@@ -39,7 +41,7 @@ pub(crate) async fn queue(link: &Link, name: &QueueName) -> Result<QueueStatus, 
         in_flight: None,
         consumers: queue.consumer_count().into(),
         delayed: None,
-        paused: false,
+        paused: is_paused(link, name).await.map_err(cannot_look)?,
     })
 }
 
@@ -51,6 +53,16 @@ pub(crate) async fn purge(link: &Link, name: &QueueName) -> Result<u64, AdminErr
         .await
         .map(u64::from)
         .map_err(|error| explain(name, error))
+}
+
+fn cannot_look(failure: Failure) -> AdminError {
+    match failure {
+        Failure::Reply(_, problem) => AdminError::Failed {
+            problem,
+            source: None,
+        },
+        Failure::Other { problem, source } => AdminError::Failed { problem, source },
+    }
 }
 
 async fn channel(link: &Link) -> Result<Channel, AdminError> {

@@ -7,6 +7,7 @@ use crate::{
     },
     connection::Link,
     consume::{Consumers, RabbitMqConsumer, Source},
+    control::{self, Asking},
     delay,
     publish::Publisher,
     replies,
@@ -28,6 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{task::unconstrained, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Tasks kept by RabbitMQ.
 ///
@@ -43,6 +45,7 @@ pub struct RabbitMqBroker {
     consumers: Arc<Consumers>,
     /// What was declared through this broker.
     ensured: Arc<Mutex<Topology>>,
+    closed: CancellationToken,
 }
 
 impl RabbitMqBroker {
@@ -66,6 +69,7 @@ impl RabbitMqBroker {
             publisher,
             consumers: Arc::default(),
             ensured: Arc::default(),
+            closed: CancellationToken::new(),
         }))
     }
 
@@ -77,6 +81,13 @@ impl RabbitMqBroker {
             settings: self.settings.clone(),
             consumers: self.consumers.clone(),
             ensured: self.ensured.clone(),
+        }
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            link: &self.publish_link,
+            publisher: &self.publisher,
         }
     }
 
@@ -131,9 +142,9 @@ impl Broker for RabbitMqBroker {
 
     fn control(
         &self,
-        _: Vec<QueueName>,
+        queues: Vec<QueueName>,
     ) -> BoxFuture<'_, Result<BoxStream<Control>, ConsumeError>> {
-        async move { Ok(Box::pin(futures_util::stream::pending()) as BoxStream<Control>) }.boxed()
+        control::listen(self.source(), queues, self.limit(), self.closed.clone()).boxed()
     }
 
     fn replies(&self) -> BoxFuture<'_, Result<Replies, ConsumeError>> {
@@ -206,6 +217,7 @@ impl Broker for RabbitMqBroker {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
+            self.closed.cancel();
             self.publisher.close(self.settings.close_timeout).await;
             self.publish_link.close().await;
             self.consume_link.close().await;
@@ -265,15 +277,19 @@ impl BrokerAdmin for RabbitMqBroker {
         .boxed()
     }
 
-    fn pause<'a>(&'a self, _: &'a QueueName, _: Pause) -> BoxFuture<'a, Result<(), AdminError>> {
-        todo!()
+    fn pause<'a>(
+        &'a self,
+        name: &'a QueueName,
+        pause: Pause,
+    ) -> BoxFuture<'a, Result<(), AdminError>> {
+        self.in_time(self.asking().pause(name, pause)).boxed()
     }
 
-    fn cancel<'a>(&'a self, _: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
-        todo!()
+    fn cancel<'a>(&'a self, id: &'a TaskId) -> BoxFuture<'a, Result<Cancelled, AdminError>> {
+        self.in_time(self.asking().cancel(id)).boxed()
     }
 
-    fn drain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
-        todo!()
+    fn drain<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<(), AdminError>> {
+        self.in_time(self.asking().drain(worker)).boxed()
     }
 }

@@ -128,12 +128,7 @@ fn a_browser_whose_connection_is_lost_ends_and_says_so() {
         }
         let mut browser = browse(&broker, "work").await;
         let first = next(&mut browser).await;
-        let mine = format!(
-            "[rabbit_networking:close_connection(P, \"test\") || \
-             P <- rabbit_networking:connections(), \
-             [{{vhost, V}}] <- [rabbit_networking:connection_info(P, [vhost])], V =:= <<\"{vhost}\">>]."
-        );
-        node.ctl(&["eval", &mine]);
+        cut_connections(node, &vhost);
         let more = seen(&mut browser).await;
         assert!(more.len() < TASKS - 1, "{}", more.len());
         assert!(!browser.is_live());

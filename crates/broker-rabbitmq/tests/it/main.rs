@@ -11,6 +11,7 @@
 mod ack_timeout;
 mod browsing;
 mod consuming;
+mod controlling;
 mod delay;
 mod hostile;
 mod publishing;
@@ -138,6 +139,16 @@ async fn foreign(node: &RabbitMq, vhost: &str) -> lapin::Channel {
 async fn delete(channel: &lapin::Channel, queue: &str) {
     let options = lapin::options::QueueDeleteOptions::default();
     channel.queue_delete(queue.into(), options).await.unwrap();
+}
+
+/// Ends all connections to a virtual host, as a network would.
+fn cut_connections(node: &RabbitMq, vhost: &str) {
+    let cut = format!(
+        "[rabbit_networking:close_connection(P, \"test\") || \
+         P <- rabbit_networking:connections(), \
+         [{{vhost, V}}] <- [rabbit_networking:connection_info(P, [vhost])], V =:= <<\"{vhost}\">>]."
+    );
+    node.ctl(&["eval", &cut]);
 }
 
 /// Waits until the queue has this many ready tasks.
