@@ -52,6 +52,12 @@ impl Model {
         Arc::new(Self::default())
     }
 
+    /// From now on what is given back is counted like what a dead worker held, as by RabbitMQ up to
+    /// 4.2.
+    pub fn count_releases(&self) {
+        self.0.state().counts_releases = true;
+    }
+
     /// The worker of this name is dead: what it held is ready again, and counted.
     pub fn crash(&self, worker: &str) {
         self.0.state().crash(worker);

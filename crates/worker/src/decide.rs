@@ -145,6 +145,13 @@ pub fn decide(outcome: Outcome, on: &Circumstances<'_>) -> Decision {
     }
 }
 
+/// What to tell about a task that has waited here for too long to be begun: it goes back as a
+/// copy, since a release would be counted by some brokers, as if a worker had died with it.
+#[must_use]
+pub fn give_back(on: &Circumstances<'_>) -> Decision {
+    on.postpone(Duration::ZERO)
+}
+
 impl Circumstances<'_> {
     fn ack(&self, outcome: outcome::Outcome) -> Decision {
         Decision {

@@ -3,13 +3,13 @@
 use crate::{
     admit::{Admitted, Company, Facts, Source, admit, since_1970},
     config::AckMode,
-    decide::{Circumstances, Decision, Outcome, decide},
+    decide::{Circumstances, Decision, Outcome, decide, give_back},
     events::Events,
     execute::{Ends, execute},
     handler::{Context, Entry, Handlers, Rules},
     news,
     orders::{Orders, Run},
-    suspects::Suspects,
+    suspects::{Suspects, uncounted},
 };
 use pumasi_broker::trace;
 use pumasi_common::{
@@ -91,7 +91,7 @@ async fn handle(shared: Arc<Shared>, placed: Placed) {
         company,
     };
     match admit(&task, &source, &shared.orders, &facts) {
-        Admitted::Run(run) => start(&shared, delivery, &source, run).await,
+        Admitted::Run(run) => start(&shared, delivery, &source, (run, company)).await,
         Admitted::Not(outcome) => settle(&shared, delivery, &source, outcome, Duration::ZERO),
         Admitted::Duplicate => {
             info!(task = %task.id, "task is done already: not done again");
@@ -101,7 +101,10 @@ async fn handle(shared: Arc<Shared>, placed: Placed) {
                 &task,
             );
         }
-        Admitted::Stale => note(tell(&shared, delivery, Settlement::Release.into()), &task),
+        Admitted::Stale => {
+            let back = circumstances(&shared, &task, &source, give_back);
+            note(tell(&shared, delivery, back), &task);
+        }
         Admitted::Suspect => suspect(&shared, delivery, &source).await,
     }
     drop(place);
@@ -128,13 +131,18 @@ async fn suspect(shared: &Arc<Shared>, delivery: Delivery, source: &Arc<Source>)
         return;
     }
     match shared.orders.begin(&task) {
-        Ok(run) => start(shared, delivery, source, run).await,
+        Ok(run) => start(shared, delivery, source, (run, Company::Others)).await,
         Err(outcome) => settle(shared, delivery, source, outcome, Duration::ZERO),
     }
 }
 
 /// Starts the handler and settles what comes of it.
-async fn start(shared: &Arc<Shared>, delivery: Delivery, source: &Source, run: Run) {
+async fn start(
+    shared: &Arc<Shared>,
+    delivery: Delivery,
+    source: &Source,
+    (run, company): (Run, Company),
+) {
     let task = Arc::clone(delivery.task());
     let begun = Instant::now();
     match shared.ack {
@@ -142,6 +150,10 @@ async fn start(shared: &Arc<Shared>, delivery: Delivery, source: &Source, run: R
             let outcome = perform(shared, &task, source, delivery.redelivered(), &run).await;
             if outcome.is_done() {
                 source.finished.add(&task.id);
+            }
+            if outcome == Outcome::Interrupted && company == Company::Alone {
+                let back = uncounted(&task, &source.queue.suspects());
+                return note(tell(shared, delivery, back.into()), &task);
             }
             settle(shared, delivery, source, outcome, begun.elapsed());
         }
@@ -204,6 +216,16 @@ fn settle(shared: &Shared, delivery: Delivery, source: &Source, outcome: Outcome
 }
 
 fn decide_on(shared: &Shared, task: &Task, source: &Source, outcome: Outcome) -> Decision {
+    circumstances(shared, task, source, |on| decide(outcome, on))
+}
+
+/// Decides something about a task as things are.
+fn circumstances(
+    shared: &Shared,
+    task: &Task,
+    source: &Source,
+    decide: impl FnOnce(&Circumstances<'_>) -> Decision,
+) -> Decision {
     let rules = shared
         .handlers
         .find(task.kind.as_ref())
@@ -218,7 +240,7 @@ fn decide_on(shared: &Shared, task: &Task, source: &Source, outcome: Outcome) ->
         chance: fastrand::u32(..),
         delay_max: shared.delay_max,
     };
-    decide(outcome, &circumstances)
+    decide(&circumstances)
 }
 
 /// A task that was acknowledged on receipt has no second attempt: who asked is told that it is over.

@@ -28,7 +28,11 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -236,8 +240,13 @@ impl Worker {
             running: running.clone(),
             threads: handler_threads.handle(),
             stop: shutdown.intake.clone(),
+            paused: shared.orders.paused(),
+            ack_timeout: self.ack_timeout_wanted(),
         };
-        quarantine.round().await;
+        let (looked, first_look) = oneshot::channel();
+        let mut quarantine = AbortOnDropHandle::new(tokio::spawn(quarantine.run(looked)));
+        // Told to stop meanwhile, it goes on to drain.
+        let _ = shutdown.intake.run_until_cancelled(first_look).await;
 
         let mut intakes = Vec::new();
         for source in sources {
@@ -262,7 +271,6 @@ impl Worker {
             });
         }
         self.tell_started(&name, prefetch);
-        let mut quarantine = AbortOnDropHandle::new(tokio::spawn(quarantine.run()));
         let stopped = join_all(intakes.into_iter().map(Intake::run)).await;
 
         let unplaced: usize = stopped.iter().map(|it| it.unplaced).sum();

@@ -12,24 +12,27 @@ use crate::{
 };
 use futures_util::StreamExt;
 use pumasi_common::{
-    Broker, QueueKind, QueueName, Topology,
+    Broker, Destination, Publication, QueueKind, QueueName, Settlement, Task, Topology,
     broker::{ConsumeOptions, Consumer, Delivery},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     num::NonZeroU16,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, oneshot, watch},
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 /// How often a worker looks for suspects that another one left behind.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How long a worker runs suspects at a time; then others have their turn for as long.
+const ROUND_MAX: Duration = Duration::from_secs(10);
 /// How long a worker waits for one more suspect before it goes back to its queues.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
@@ -87,41 +90,56 @@ pub(crate) struct Quarantine {
     pub(crate) running: TaskTracker,
     pub(crate) threads: Handle,
     pub(crate) stop: CancellationToken,
+    pub(crate) paused: watch::Receiver<HashSet<QueueName>>,
+    pub(crate) ack_timeout: Option<Duration>,
 }
 
 impl Quarantine {
-    /// Runs suspects whenever there are any, until it is told to stop.
-    pub(crate) async fn run(self) {
+    /// Runs suspects whenever there are any, until it is told to stop. Says when it has looked for
+    /// the first time: before that, nothing else is to be consumed, so that whoever died with a
+    /// suspect finds it again before it holds others.
+    pub(crate) async fn run(self, looked: oneshot::Sender<()>) {
+        let mut left_over = self.round().await;
+        // Whoever waited may have been told to stop.
+        let _ = looked.send(());
         loop {
-            // Not all workers at the same moment.
+            // Not all workers at the same moment. What was left over has had its turn, and lets
+            // others have theirs.
             let pause = LOOK_EVERY.mul_f64(0.5 + 0.5 * fastrand::f64());
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                () = self.shared.suspects.look.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = self.shared.suspects.look.notified(), if left_over.is_none() => {}
+                () = tokio::time::sleep(left_over.unwrap_or(pause)) => {}
             }
-            self.round().await;
+            left_over = self.round().await;
         }
     }
 
-    /// Runs the suspects that there are now. To be done once before anything else is consumed:
-    /// whoever died with a suspect finds it again before it holds others.
-    pub(crate) async fn round(&self) {
+    /// Runs suspects that there are now; says how long that took where more are left.
+    async fn round(&self) -> Option<Duration> {
+        let begun = Instant::now();
         for source in &self.sources {
             let broker = &self.shared.broker;
+            if self.stop.is_cancelled() || self.paused.borrow().contains(&*source.queue) {
+                continue;
+            }
             let waits = broker.admin().queue(&source.queue.suspects()).await;
-            if !waits.is_ok_and(|status| status.ready > 0) || self.stop.is_cancelled() {
+            if !waits.is_ok_and(|status| status.ready > 0) {
                 continue;
             }
             // Made known, even if it is there: the broker is to know where its dead letters go.
             if let Some(queue) = self.shared.suspects.queue_of(&**broker, source).await {
-                self.alone(source, queue).await;
+                self.alone(source, queue, begun).await;
+            }
+            if begun.elapsed() >= ROUND_MAX {
+                return Some(begun.elapsed());
             }
         }
+        None
     }
 
-    async fn alone(&self, source: &Arc<Source>, queue: QueueName) {
+    async fn alone(&self, source: &Arc<Source>, queue: QueueName, begun: Instant) {
         let all = u32::from(self.concurrency.get());
         let places = self.places.acquire_many(all);
         let Some(Ok(_places)) = self.stop.run_until_cancelled(places).await else {
@@ -131,7 +149,7 @@ impl Quarantine {
             queue: queue.clone(),
             prefetch: NonZeroU16::MIN,
             consumer: self.shared.name.clone(),
-            ack_timeout: None,
+            ack_timeout: self.ack_timeout,
         };
         let mut consumer: Box<dyn Consumer> = match self.shared.broker.consume(options).await {
             Ok(consumer) => consumer,
@@ -150,14 +168,35 @@ impl Quarantine {
             let work = dispatch(Arc::clone(&self.shared), placed);
             // One that panicked gave its delivery back.
             let _ = self.running.spawn_on(work, &self.threads).await;
+            if begun.elapsed() >= ROUND_MAX {
+                break;
+            }
         }
+        put_back(&mut consumer, &queue).await;
         consumer.close().await;
         info!(%queue, count, "suspects were run alone");
     }
 
     /// The next suspect, unless there is none or the worker is to stop.
     async fn next(&self, consumer: &mut Box<dyn Consumer>) -> Option<Delivery> {
-        let next = tokio::time::timeout(LAST_WAIT, consumer.next());
+        let next = timeout(LAST_WAIT, consumer.next());
         self.stop.run_until_cancelled(next).await?.ok()?
     }
+}
+
+/// Puts back what has arrived and is not run now.
+async fn put_back(consumer: &mut Box<dyn Consumer>, queue: &QueueName) {
+    consumer.stop();
+    while let Ok(Some(delivery)) = timeout(LAST_WAIT, consumer.next()).await {
+        let uncounted = uncounted(delivery.task(), queue);
+        // One that is superseded meanwhile is back already.
+        let _ = delivery.settle(uncounted);
+    }
+}
+
+/// Gives a suspect back as a copy: a release would be counted by RabbitMQ up to 4.2, and what is
+/// counted here is to be the task's own doing.
+pub(crate) fn uncounted(task: &Task, suspects: &QueueName) -> Settlement {
+    let destination = Destination::Queue(suspects.clone());
+    Settlement::Retry(Box::new(Publication::new(destination, task.clone())))
 }

@@ -29,6 +29,8 @@ pub(crate) struct State {
     cancelled: Vec<Control>,
     listeners: Vec<UnboundedSender<Control>>,
     once: HashSet<(QueueName, String)>,
+    /// Whether what is given back is counted like what a dead worker held.
+    pub(crate) counts_releases: bool,
     next: u64,
     /// Every step that a task took, in order.
     pub(crate) steps: Vec<Step>,
@@ -265,7 +267,7 @@ impl State {
         };
         for mut entry in gone.held.into_values() {
             entry.redelivered = true;
-            entry.delivery_count += counted;
+            entry.delivery_count += counted.max(u32::from(self.counts_releases));
             self.step(&entry.task, "in flight", waiting_in(&gone.queue));
             if entry.delivery_count > DELIVERY_LIMIT {
                 let letter = DeadLetter::new(DeadReason::Crashed, "returned too often", &gone.name);
@@ -410,6 +412,7 @@ impl Settler for ModelSettler {
             }
             Settlement::Release => {
                 entry.redelivered = true;
+                entry.delivery_count += u32::from(state.counts_releases);
                 state.step(task, "in flight", waiting_in(&queue));
                 state.add(&queue, entry);
             }

@@ -159,6 +159,9 @@ async fn walk(seed: u64) -> Vec<Step> {
         tasks: Vec::new(),
         finished: Finished::default(),
     };
+    if seed % 2 == 1 {
+        walk.world.model.count_releases();
+    }
     let mut running = walk.start(false);
     while walk.tasks.len() < TASKS {
         match rng.u32(..12) {

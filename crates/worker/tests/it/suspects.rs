@@ -1,7 +1,10 @@
 //! Tasks that take their worker down, and those that happen to be beside them.
 
-use crate::world::{World, task};
-use pumasi_common::wire;
+use crate::{
+    bench::name,
+    world::{World, task},
+};
+use pumasi_common::{Broker, Destination, Publication, QueueSpec, Topology, wire};
 use pumasi_worker::{Context, HandlerResult, WorkerBuilder};
 use std::{
     collections::HashMap,
@@ -74,4 +77,50 @@ async fn a_task_that_kills_its_workers_dies_of_its_own_crashes_and_its_neighbour
         assert_eq!(crashes, 5, "two among others, three alone");
         assert_eq!(runs.lock().unwrap().len(), 200);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspects_take_turns_with_others_and_are_not_blamed_for_stops() {
+    let world = World::new().await;
+    world.model.count_releases();
+    let suspects = QueueSpec::new(name("work")).suspects();
+    let topology = Topology {
+        queues: vec![suspects.clone()],
+        topics: vec![],
+    };
+    world.model.ensure_topology(&topology).await.unwrap();
+    for _ in 0..10 {
+        let destination = Destination::Queue(suspects.name.clone());
+        let publication = Publication::new(destination, task("slow"));
+        world.model.publish(publication).await;
+        world.submit(task("slow")).await;
+    }
+    let start = || {
+        let worker = world.worker(|config| {
+            config.concurrency = NonZeroU16::MIN;
+            config.drain_timeout = Duration::from_millis(100);
+        });
+        let worker = worker.handle("slow", async |_: Context| {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            HandlerResult::Ok(())
+        });
+        world.start(worker.unwrap())
+    };
+    // Stopped again and again in the middle of the first one.
+    for _ in 0..6 {
+        let running = start();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        running.stop().await;
+    }
+    assert_eq!(world.tasks("work.suspects").len(), 10);
+    let running = start();
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    let left = |queue| world.tasks(queue).len();
+    let (suspects, others) = (left("work.suspects"), left("work"));
+    println!("after 45 s {suspects} suspects and {others} others are left, of ten each");
+    assert!((1..8).contains(&suspects) && (1..8).contains(&others));
+    world.until("work", 0).await;
+    world.until("work.suspects", 0).await;
+    running.stop().await;
+    assert_eq!(left("work.dead"), 0);
 }
