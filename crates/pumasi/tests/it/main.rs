@@ -11,6 +11,7 @@
 )]
 
 mod broker;
+mod dead;
 mod drain;
 mod durability;
 mod errors;
@@ -33,3 +34,4 @@ mod progress;
 mod reference;
 mod traces;
 mod tutorial;
+mod wait;

@@ -1,6 +1,6 @@
 //! What a person sees while a file is submitted.
 
-use crate::broker::TestBroker;
+use crate::{broker::TestBroker, dead::store::Store, process::Worker};
 use std::process::{Command, Stdio};
 
 /// Runs a shell line whose standard streams are a terminal, and gives all that it shows.
@@ -40,4 +40,39 @@ fn a_bar_shows_the_progress_and_is_not_drawn_for_every_task() {
     let shown = on_a_terminal(&submit);
     assert!(!shown.contains("eta"), "{shown}");
     assert!(shown.contains("accepted 5000,"));
+}
+
+#[test]
+fn a_replay_and_a_wait_for_many_show_how_far_they_are() {
+    let broker = TestBroker::embedded();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let shown = |arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_pumasi");
+        let (url, out) = (&broker.url, out.display());
+        on_a_terminal(&format!("{program} --broker {url} {arguments} >{out}"))
+    };
+    let told = || std::fs::read_to_string(&out).unwrap().lines().count();
+
+    Store::open(&broker.url).kill("work", 300);
+    let replay = shown("dead replay -q work --yes --rate 1000000");
+    assert!(replay.contains("/300 "), "{replay}");
+    assert!(replay.contains("replayed 300, not replayed 0"), "{replay}");
+    assert_eq!(told(), 300);
+
+    let _worker = Worker::start(&broker.url, &["-q", "echo", "-c", "8"]);
+    let file = folder.path().join("tasks.jsonl");
+    std::fs::write(&file, "{\"text\":\"1\"}\n".repeat(300)).unwrap();
+    let wait = shown(&format!("submit -q echo --wait --file {}", file.display()));
+    assert!(wait.contains("/300 ended"), "{wait}");
+    assert!(wait.contains("done 300, dead 0"), "{wait}");
+    assert_eq!(told(), 300);
+
+    let one = format!(
+        "{} --broker {} submit -q echo --wait 1",
+        env!("CARGO_BIN_EXE_pumasi"),
+        broker.url
+    );
+    let shown = on_a_terminal(&one);
+    assert!(shown.contains("accepted "), "a spinner: {shown}");
 }

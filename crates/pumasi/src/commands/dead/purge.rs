@@ -36,9 +36,9 @@ pub(super) async fn run(session: &Session, selection: &Selection) -> Result<Exit
     bar.finish_and_clear();
     letters.close().await?;
     if json {
-        note_json(&json!({ "purged": purged, "of": all }));
+        note_json(&json!({ "purged": purged, "seen": all }));
     } else {
-        note(format_args!("purged {purged} of {all}"));
+        note(format_args!("purged {purged} of {all} seen"));
     }
     Ok(ExitCode::SUCCESS)
 }

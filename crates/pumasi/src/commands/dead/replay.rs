@@ -142,7 +142,7 @@ impl Replay<'_> {
             note_json(&json!({ "replayed": replayed, "refused": refused, "seen": all }));
         } else {
             note(format_args!(
-                "replayed {replayed}, not replayed {refused}, of {all} dead letters seen"
+                "replayed {replayed}, not replayed {refused}, of {all} seen"
             ));
         }
     }

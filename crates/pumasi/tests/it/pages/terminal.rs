@@ -99,27 +99,27 @@ impl Terminal {
             if verdict == Verdict::Same && (!self.busy || may_run) {
                 break;
             }
-            let line = match &act.typed {
-                Typed::Line(line) if !self.busy && only_looks(line) => Some(line),
+            let look = match &act.typed {
+                Typed::Line(line) if only_looks(line) => Some(line),
                 Typed::Nothing | Typed::Interrupt | Typed::Line(_) => None,
             };
             let in_time = Instant::now() < until;
             assert!(
-                in_time && (line.is_some() || verdict != Verdict::Differs),
+                in_time && (look.is_some() || verdict != Verdict::Differs),
                 "terminal {}, after {:?}: the page shows\n{}\nbut there came\n{}",
                 self.name,
                 act.typed,
                 act.shown.join("\n"),
                 self.came.join("\n")
             );
-            match line {
-                Some(line) => {
+            match look {
+                Some(line) if !self.busy => {
                     std::thread::sleep(LOOK_AGAIN);
                     self.came.clear();
                     self.type_line(line);
                     self.wait_for_end();
                 }
-                None => self.hear(until),
+                Some(_) | None => self.hear(until),
             }
         }
         let fails = self.status != 0 && !self.busy && matches!(act.typed, Typed::Line(_));
@@ -208,6 +208,8 @@ fn only_looks(line: &str) -> bool {
     [
         "pumasi queue show ",
         "pumasi queue list",
+        "pumasi dead list",
+        "cat ",
         "rabbitmqctl -q list_",
     ]
     .iter()
