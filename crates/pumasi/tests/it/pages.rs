@@ -158,6 +158,11 @@ fn the_page_about_publish_subscribe_is_true() {
 }
 
 #[test]
+fn the_page_about_failures_is_true() {
+    follow_both("6-when-things-fail.md");
+}
+
+#[test]
 fn both_languages_type_and_show_the_same() {
     let mut pages = 0;
     for entry in std::fs::read_dir(tutorial()).unwrap() {
@@ -169,5 +174,5 @@ fn both_languages_type_and_show_the_same() {
         }
     }
     let korean = std::fs::read_dir(tutorial().join("ko")).unwrap().count();
-    assert_eq!((pages, korean), (6, 6));
+    assert_eq!((pages, korean), (7, 7));
 }

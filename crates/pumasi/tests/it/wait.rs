@@ -158,6 +158,22 @@ fn progress_is_told_while_the_task_runs() {
 }
 
 #[test]
+fn a_task_that_is_cancelled_while_it_is_waited_for_has_failed() {
+    on_every_broker(|broker| {
+        let gate = Gate::new();
+        let command = pumasi(&broker.url, &["worker", "-q", "work", "-c", "1"]);
+        let _worker = gate.worker(command, "w");
+        let running = Waiting::start(&broker.url, &["--id", "runs", "first"]);
+        running.says("started");
+        let asked = lines(&broker.url, &["task", "cancel", "runs"]);
+        assert_eq!(asked, ["cancellation requested"]);
+        let (status, said) = running.end();
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains("cancelled runs"), "{said}");
+    });
+}
+
+#[test]
 fn a_wait_that_ends_before_its_task_says_which_are_open() {
     on_every_broker(|broker| {
         let waiting = ["--id", "late", "--wait-timeout", "300ms", "x"];
