@@ -12,7 +12,7 @@ use std::{collections::HashMap, num::NonZeroU16, sync::Arc, time::Duration};
 
 const TASKS: usize = 10_000;
 /// Cancellations and submits on their way at once.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 500;
 
 async fn race(url: &str) {
     let broker = pumasi_broker::open(&ConnectionSettings::of_url(url))
@@ -94,7 +94,9 @@ async fn submit_and_cancel(broker: &dyn Broker, reply_to: &str) -> (TaskId, Canc
         matches!(outcome, PublishOutcome::Accepted(_)),
         "{outcome:?}"
     );
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
+    // Up to 1.6 s, most of them soon: before the task is begun, while it runs, after its end.
+    let wait = fastrand::u64(0..40).pow(2);
+    tokio::time::sleep(Duration::from_millis(wait)).await;
     let said = broker.admin().cancel(&id).await.unwrap();
     (id, said)
 }
