@@ -50,6 +50,33 @@ const QUARANTINE_MAX: Duration = Duration::from_secs(1);
 const SETTLE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Consumes queues and runs handlers.
+///
+/// # Examples
+/// ```no_run
+/// # async fn resize(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn example(
+/// #     broker: std::sync::Arc<dyn pumasi_common::Broker>,
+/// #     config: pumasi_worker::WorkerConfig,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use pumasi_service::shutdown;
+/// use pumasi_worker::{Context, HandlerError, Worker};
+///
+/// let worker = Worker::builder(broker, config)
+///     .handle("image.resize", async |context: Context| {
+///         let images: Vec<String> = context.json()?;
+///         for (number, image) in images.iter().enumerate() {
+///             if context.cancellation.is_cancelled() {
+///                 return Err(HandlerError::fail("told to stop"));
+///             }
+///             context.progress(format!("{number} of {}", images.len()));
+///             resize(image).await?;
+///         }
+///         Ok(format!("{} images", images.len()))
+///     })?
+///     .build()?;
+/// worker.run(shutdown::on_signals()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Worker {
     broker: Arc<dyn Broker>,
