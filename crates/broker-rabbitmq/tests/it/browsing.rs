@@ -19,20 +19,24 @@ async fn seen(browser: &mut Box<dyn Consumer>) -> Vec<String> {
     seen
 }
 
+/// Publishes all together, in order.
+async fn publish_all(broker: &RabbitMqBroker, queue: &str, all: Vec<String>) {
+    let publishing = all.iter().map(|payload| publish(broker, queue, payload));
+    futures_util::future::join_all(publishing).await;
+}
+
 fn numbers(range: impl Iterator<Item = usize>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
 #[test]
 fn a_queue_that_is_gone_through_stays_as_it_was_but_for_what_is_taken_out() {
-    each(|node| async move {
+    together(|node| async move {
         let broker = open(&node.new_vhost_url()).await;
         for kind in [QueueKind::Quorum, QueueKind::Classic] {
             let queue = kind.to_string();
             declare(&broker, &queue, kind).await;
-            for number in 0..TASKS {
-                publish(&broker, &queue, &number.to_string()).await;
-            }
+            publish_all(&broker, &queue, numbers(0..TASKS)).await;
             for _ in 0..3 {
                 let mut browser = browse(&broker, &queue).await;
                 assert_eq!(seen(&mut browser).await, numbers(0..TASKS), "{kind}");
@@ -78,9 +82,8 @@ fn a_queue_of_large_tasks_stays_in_order_too() {
         let broker = open(&node.new_vhost_url()).await;
         declare(&broker, "work", QueueKind::Quorum).await;
         let body = "x".repeat(64 * 1024);
-        for number in 0..LARGE {
-            publish(&broker, "work", &format!("{number} {body}")).await;
-        }
+        let bodies = (0..LARGE).map(|number| format!("{number} {body}"));
+        publish_all(&broker, "work", bodies.collect()).await;
         for _ in 0..2 {
             until_ready(&broker, "work", LARGE as u64).await;
             let mut browser = browse(&broker, "work").await;
@@ -98,7 +101,7 @@ fn a_queue_of_large_tasks_stays_in_order_too() {
 
 #[test]
 fn what_comes_while_a_queue_is_gone_through_is_not_waited_for() {
-    each(|node| async move {
+    together(|node| async move {
         let broker = open(&node.new_vhost_url()).await;
         declare(&broker, "work", QueueKind::Quorum).await;
         for number in 0..3 {
@@ -119,13 +122,11 @@ fn what_comes_while_a_queue_is_gone_through_is_not_waited_for() {
 
 #[test]
 fn a_browser_whose_connection_is_lost_ends_and_says_so() {
-    each(|node| async move {
+    together(|node| async move {
         let vhost = node.new_vhost();
         let broker = open(&node.url_of(&vhost)).await;
         declare(&broker, "work", QueueKind::Quorum).await;
-        for number in 0..TASKS {
-            publish(&broker, "work", &number.to_string()).await;
-        }
+        publish_all(&broker, "work", numbers(0..TASKS)).await;
         let mut browser = browse(&broker, "work").await;
         let first = next(&mut browser).await;
         cut_connections(node, &vhost);

@@ -30,10 +30,10 @@ fn cancelled(control: Control) -> String {
 
 #[test]
 fn a_worker_that_starts_is_told_of_cancellations_and_not_of_drains_before() {
-    each(|node| async move {
+    together(|node| async move {
         let broker = open(&node.new_vhost_url()).await;
         declare(&broker, "work", QueueKind::Quorum).await;
-        for number in 0..100 {
+        for number in 0..30 {
             cancel(&broker, &format!("before-{number}")).await;
             if number % 10 == 0 {
                 broker.admin().drain("worker-1").await.unwrap();
@@ -41,7 +41,7 @@ fn a_worker_that_starts_is_told_of_cancellations_and_not_of_drains_before() {
         }
         let mut listener = listen(&broker, "work").await;
         // They are there at once: no task is started before they are known.
-        for number in 0..100 {
+        for number in 0..30 {
             let told = listener.next().now_or_never().unwrap().unwrap();
             assert_eq!(cancelled(told), format!("before-{number}"));
         }
@@ -59,7 +59,7 @@ fn a_worker_that_starts_is_told_of_cancellations_and_not_of_drains_before() {
 
 #[test]
 fn a_lost_connection_misses_nothing_and_repeats_nothing() {
-    each(|node| async move {
+    together(|node| async move {
         let vhost = node.new_vhost();
         let worker = open(&node.url_of(&vhost)).await;
         let operator = open(&node.url_of(&vhost)).await;
@@ -97,7 +97,7 @@ fn a_lost_connection_misses_nothing_and_repeats_nothing() {
 
 #[test]
 fn a_worker_that_may_not_read_the_stream_still_hears_of_pauses() {
-    each(|node| async move {
+    together(|node| async move {
         let url = node.new_vhost_url();
         let operator = open(&url).await;
         declare(&operator, "work", QueueKind::Classic).await;
@@ -142,7 +142,7 @@ fn a_broker_without_streams_says_so_and_pauses_all_the_same() {
 
 #[test]
 fn pausing_a_queue_that_does_not_exist_is_refused() {
-    each(|node| async move {
+    together(|node| async move {
         let broker = open(&node.new_vhost_url()).await;
         let refused = broker.admin().pause(&name("nowhere"), Pause::On).await;
         assert!(

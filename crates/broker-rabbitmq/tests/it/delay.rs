@@ -178,3 +178,39 @@ fn a_task_that_is_tried_again_twelve_times_is_no_longer_than_before() {
         broker.close().await;
     });
 }
+
+/// As the first test, while others wait in every level that holds for a minute or longer. Making
+/// them takes the whole machine for half a minute: `cargo xtask test` runs it after all others.
+#[test]
+#[ignore = "takes the whole machine; cargo xtask test runs it last"]
+fn a_hundred_thousand_tasks_in_the_ladder_hold_nothing_up() {
+    const OTHERS: u64 = 100_000;
+    together(|node| async move {
+        let broker = open(&node.new_vhost_url()).await;
+        declare(&broker, "work", QueueKind::Quorum).await;
+        accepted(&broker, after("work", 3600)).await;
+        let start = Instant::now();
+        // Spread over a minute to a year, the same in each run.
+        let mut seed = 7_u64;
+        let delays = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            64 << ((seed >> 33) % 19)
+        });
+        let others = (0..OTHERS).zip(delays);
+        stream::iter(others)
+            .for_each_concurrent(1000, |(number, most)| {
+                let broker = &broker;
+                async move { accepted(broker, after("work", most + number % most)).await }
+            })
+            .await;
+        let took = start.elapsed();
+        let late = lateness(&broker, "work").await;
+        let p99 = late[late.len() * 99 / 100];
+        println!(
+            "{:?}: {OTHERS} kept back in {took:?}; p99 {p99:?}",
+            node.version()
+        );
+        assert!(p99 <= Duration::from_secs(2), "{p99:?}");
+        broker.close().await;
+    });
+}

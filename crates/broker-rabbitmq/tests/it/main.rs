@@ -18,6 +18,7 @@ mod publishing;
 mod raw;
 mod reaching;
 mod replying;
+mod surviving;
 mod topology;
 
 use futures_util::StreamExt;
@@ -144,9 +145,9 @@ async fn delete(channel: &lapin::Channel, queue: &str) {
 /// Ends all connections to a virtual host, as a network would.
 fn cut_connections(node: &RabbitMq, vhost: &str) {
     let cut = format!(
-        "[rabbit_networking:close_connection(P, \"test\") || \
+        "[catch rabbit_networking:close_connection(P, \"test\") || \
          P <- rabbit_networking:connections(), \
-         [{{vhost, V}}] <- [rabbit_networking:connection_info(P, [vhost])], V =:= <<\"{vhost}\">>]."
+         (catch rabbit_networking:connection_info(P, [vhost])) =:= [{{vhost, <<\"{vhost}\">>}}]]."
     );
     node.ctl(&["eval", &cut]);
 }
