@@ -138,7 +138,8 @@ pub(crate) struct Submit {
     /// Longest run of one attempt, like 30s; the worker's own limit counts where it is shorter
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// Priority, 0 to 9 (default: 4); RabbitMQ from 4.0 on tells 5 to 9 from 0 to 4
+    /// Priority, 0 to 9 (default: 4). RabbitMQ has none before 4.0 and refuses it, two levels (0 to
+    /// 4, 5 to 9) before 4.3
     #[arg(long)]
     pub(crate) priority: Option<u8>,
     /// Most attempts before it is a dead letter, 1 to 1000000

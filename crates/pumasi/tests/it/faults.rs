@@ -102,13 +102,13 @@ fn a_connection_closed_by_the_broker_loses_nothing() {
 }
 
 #[test]
-fn a_channel_closed_by_the_broker_loses_nothing() {
+fn channels_closed_by_the_broker_lose_nothing() {
     on_every_rabbitmq(|broker| {
         survives(broker, |holder| {
             // An ack of what was never delivered is an error of the channel: 406.
-            let wrong_ack = "[H] = [P || P <- rabbit_channel:list(), \
-                     [{connection, C2}] <- [rabbit_channel:info(P, [connection])], C2 == C], \
-                 gen_server:cast(H, {method, {'basic.ack', 999999, false}, none, noflow})";
+            let wrong_ack = "[gen_server:cast(P, {method, {'basic.ack', 999999, false}, none, noflow}) \
+                     || P <- rabbit_channel:list(), \
+                     [{connection, C2}] <- [rabbit_channel:info(P, [connection])], C2 == C], ok";
             on_the_node(broker, holder, wrong_ack);
         });
     });

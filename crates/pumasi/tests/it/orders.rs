@@ -1,10 +1,11 @@
 //! What operators ask: a queue to be paused, a task to be cancelled, a worker to end.
 
 use crate::{
-    broker::on_every_broker,
+    broker::{TestBroker, on_every_broker},
     gate::Gate,
     process::{Worker, lines, pumasi, ready, run, until},
 };
+use pumasi_testkit::rabbitmq::Version;
 use serde_json::Value;
 
 /// What `queue show` tells, as JSON.
@@ -64,7 +65,7 @@ fn a_task_that_waits_is_cancelled_and_never_starts() {
 
 #[test]
 fn a_cancellation_of_nothing_says_so_where_the_broker_can_know() {
-    let broker = crate::broker::TestBroker::embedded();
+    let broker = TestBroker::embedded();
     let output = run(&broker.url, &["task", "cancel", "nobody"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(output.stdout, b"no such task\n");
@@ -96,6 +97,23 @@ fn a_worker_that_is_asked_by_its_name_finishes_and_ends() {
         second.terminate();
         assert_eq!(second.wait(), Some(0));
     });
+}
+
+#[test]
+fn what_is_urgent_comes_first_where_priorities_count() {
+    let new = TestBroker::rabbitmq(Version::V4_3);
+    for broker in [TestBroker::embedded()].into_iter().chain(new) {
+        let url = &broker.url;
+        for (priority, words) in [("4", "usual"), ("0", "some day"), ("9", "urgent")] {
+            lines(
+                url,
+                &["submit", "-q", "work", "--priority", priority, words],
+            );
+        }
+        let mut worker = Worker::start(url, &["-q", "work", "-c", "1"]);
+        let said = worker.wait_for_lines(3);
+        assert_eq!(said, ["urgent", "usual", "some day"], "{url}");
+    }
 }
 
 #[test]
