@@ -6,6 +6,7 @@ use crate::{
     broker::{TestBroker, on_every_broker, on_every_rabbitmq},
     process::{Worker, lines, pumasi, ready, run, until},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     collections::HashSet,
@@ -301,6 +302,34 @@ fn a_replay_that_is_killed_in_the_middle_loses_nothing() {
         until("the rest", || ready(url, "work.dead") == 0);
         assert_eq!(store.ids("work").into_iter().collect::<HashSet<_>>(), all);
     });
+}
+
+#[test]
+fn a_replay_that_is_interrupted_says_how_far_it_is() {
+    let broker = TestBroker::embedded();
+    Store::open(&broker.url).kill("work", 50);
+    let replay = ["dead", "replay", "-q", "work", "--yes", "--rate", "1"];
+    let mut child = pumasi(&broker.url, &replay)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().expect("the first, at once").unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    fails(&output, 130, "replayed ");
+    assert!(
+        text(&output.stderr).contains("not replayed 0, of "),
+        "{output:?}"
+    );
+    let again = usize::try_from(ready(&broker.url, "work")).unwrap();
+    assert_eq!(again, 1 + lines.count());
+    assert_eq!(
+        ready(&broker.url, "work.dead"),
+        50 - u64::try_from(again).unwrap()
+    );
 }
 
 #[test]

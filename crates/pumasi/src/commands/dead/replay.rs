@@ -1,7 +1,7 @@
 //! `pumasi dead replay`: a copy is published and confirmed, then the dead letter is acknowledged.
 //!
-//! One after the other: stopped anywhere, each task is in its queue or still here. What was just
-//! confirmed may be in both, with the same id.
+//! One after the other: stopped anywhere, each task is in its queue or still here, and at most one
+//! is in both.
 
 use super::{Letters, Session, now_ms, since_1970};
 use crate::{
@@ -15,12 +15,15 @@ use pumasi_common::{
     broker::Delivery,
     dead::{self, DeadLetterView},
 };
+use pumasi_service::shutdown;
 use serde_json::json;
 use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How many refusals are spelled out; the summary counts the others.
 const REFUSALS_SHOWN: u64 = 20;
+/// The exit status after Ctrl-C, as shells give it.
+const INTERRUPTED: u8 = 130;
 
 pub(super) async fn run(
     session: &Session,
@@ -39,7 +42,8 @@ pub(super) async fn run(
         all: 0,
         status: 0,
     };
-    while let Some(delivery) = letters.next().await {
+    let stop = shutdown::on_signals();
+    while let Some(Some(delivery)) = stop.intake.run_until_cancelled(letters.next()).await {
         replay.all += 1;
         replay.bar.inc(1);
         let letter = DeadLetterView::of(delivery.task());
@@ -56,6 +60,9 @@ pub(super) async fn run(
     replay.bar.finish_and_clear();
     let closed = letters.close().await;
     replay.tell();
+    if stop.intake.is_cancelled() {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     // What the broker said to a task tells more than that it went away.
     if replay.status == 0 {
         closed?;
@@ -89,7 +96,7 @@ impl Replay<'_> {
         let publication = Publication::new(destination, task);
         match self.session.broker.publish(publication).await {
             PublishOutcome::Accepted(id) => {
-                if delivery.settle(Settlement::Ack).is_err() {
+                if delivery.settle_and_flush(Settlement::Ack).await.is_err() {
                     self.say(&format!("{id} is replayed and still a dead letter"));
                     self.status = 75;
                     return false;
