@@ -117,6 +117,24 @@ fn a_wrong_request_is_a_problem_that_says_what_is_wrong() {
 }
 
 #[test]
+fn what_is_to_be_kept_back_is_accepted_and_not_ready() {
+    on_every_broker(|producer| {
+        for start in [
+            "delay=1h",
+            "at=2030-12-24T18:00:00Z",
+            "at=2030-12-24T18:00:00%2B09:00",
+        ] {
+            let line = format!("{POST}?{start}&expires=1h&timeout=30s&attempts=3");
+            let answer = request(producer.gateway, &line, "", "x");
+            assert_eq!(answer.status, 202, "{answer:?}");
+        }
+        let line = format!("{POST}?at=2001-01-01T00:00:00Z");
+        assert_eq!(request(producer.gateway, &line, "", "x").status, 202);
+        until("the last to be ready", || producer.ready("tasks") == 1);
+    });
+}
+
+#[test]
 fn a_priority_that_would_mean_nothing_is_a_problem_that_says_what_to_do() {
     if Version::V3_10.available().is_err() {
         return eprintln!("left out: RabbitMQ 3.10 is not here");

@@ -100,6 +100,56 @@ fn a_worker_that_is_asked_by_its_name_finishes_and_ends() {
 }
 
 #[test]
+fn lines_of_a_file_say_when_they_begin_and_flags_do_for_the_others() {
+    on_every_broker(|broker| {
+        let url = &broker.url;
+        let tasks = "{\"text\":\"a\",\"at\":\"2001-01-01 00:00\"}\n\
+                     {\"text\":\"b\",\"delay\":\"1s\"}\n\
+                     {\"text\":\"never\",\"at\":\"2030-12-24T18:00:00+09:00\"}\n\
+                     {\"text\":\"nor this\"}\n";
+        let file = broker.file("tasks.jsonl", tasks.as_bytes());
+        let submit = ["submit", "-q", "work", "--delay", "1h", "--file", &file];
+        assert_eq!(lines(url, &submit).len(), 4);
+        let mut worker = Worker::start(url, &["-q", "work", "-c", "1"]);
+        assert_eq!(worker.wait_for_lines(2), ["a", "b"], "{url}");
+        assert_eq!(ready(url, "work"), 0);
+    });
+}
+
+#[test]
+fn a_task_that_is_kept_back_expires_counted_from_when_it_is_ready() {
+    on_every_broker(|broker| {
+        let url = &broker.url;
+        for (id, expires) in [("late", "1ms"), ("well", "10m")] {
+            let submit = [
+                "submit",
+                "-q",
+                "work",
+                "--delay",
+                "1s",
+                "--expires",
+                expires,
+            ];
+            lines(url, &[&submit[..], &["--id", id, id]].concat());
+        }
+        until("both to have had their time", || {
+            shown(url, "work")["ready"] == 2 || shown(url, "work.dead")["ready"] == 1
+        });
+        let mut worker = Worker::start(url, &["-q", "work", "-c", "1"]);
+        assert_eq!(worker.wait_for_lines(1), ["well"], "{url}");
+        until("the other to be a dead letter", || {
+            ready(url, "work.dead") == 1
+        });
+        let listed = lines(url, &["--json", "dead", "list", "work"]).remove(0);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(
+            (&listed["id"], &listed["reason"]),
+            (&"late".into(), &"expired".into())
+        );
+    });
+}
+
+#[test]
 fn what_is_urgent_comes_first_where_priorities_count() {
     let new = TestBroker::rabbitmq(Version::V4_3);
     for broker in [TestBroker::embedded()].into_iter().chain(new) {
