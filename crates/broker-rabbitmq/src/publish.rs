@@ -21,12 +21,13 @@
 //! the guilty exchange, what went there is refused; where it names nothing, what was in flight is
 //! sent again one by one, and the one that is alone when the channel closes is the guilty one.
 
+mod later;
 mod session;
 
 use crate::{
     connection::{Backoff, Failures, Link},
     convert::{properties, short},
-    delay::{self, Delays, Obstacle, Route},
+    delay::{self, Delays, Route},
 };
 use lapin::{BasicProperties, types::ShortString};
 use pumasi_common::{
@@ -157,61 +158,6 @@ impl Publisher {
             Ok(Some(route)) => Box::pin(self.send_later(publication, route, deadline)).await,
             Err(refusal) => PublishOutcome::Refused(publication.task.id, refusal),
         }
-    }
-
-    /// Sends what is kept back. What comes back finds out that somebody has removed a part of the
-    /// way; it was not stored, so it may go once more.
-    async fn send_later(
-        &self,
-        publication: Publication,
-        route: Route,
-        deadline: Instant,
-    ) -> PublishOutcome {
-        let publication = delay::without_expiration(publication);
-        let mut again = false;
-        loop {
-            if let Err(refusal) = self.prepare_delay(&publication, deadline).await {
-                return PublishOutcome::Refused(publication.task.id, refusal);
-            }
-            let sent = self.send(publication.clone(), Some(&route), deadline).await;
-            let came_back = matches!(
-                &sent,
-                PublishOutcome::Refused(_, Refusal::Unroutable { .. })
-            );
-            if !came_back || std::mem::replace(&mut again, true) {
-                return sent;
-            }
-            self.delays.forget();
-        }
-    }
-
-    /// Has the next task that is kept back look at the way again: a queue was made anew.
-    pub(crate) fn forget_delays(&self) {
-        self.delays.forget();
-    }
-
-    async fn prepare_delay(
-        &self,
-        publication: &Publication,
-        deadline: Instant,
-    ) -> Result<(), Refusal> {
-        let Destination::Queue(queue) = &publication.destination else {
-            return Ok(());
-        };
-        let mut problem = "the broker did not answer in time".to_owned();
-        let mut backoff = Backoff::default();
-        let prepared = timeout_at(deadline, async {
-            loop {
-                match self.delays.prepare(queue).await {
-                    Ok(()) => return Ok(()),
-                    Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                    Err(Obstacle::Unavailable(why)) => problem = why,
-                }
-                backoff.wait().await;
-            }
-        })
-        .await;
-        prepared.unwrap_or(Err(Refusal::Unavailable { problem }))
     }
 
     async fn send(
