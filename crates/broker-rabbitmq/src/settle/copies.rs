@@ -15,8 +15,8 @@ use tokio::time::timeout;
 /// How long a task whose copy was not taken stays with us before it is given back.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// How long a settlement waits for its reply: a broker that takes no publishes for now still
-/// takes acknowledgements.
-const REPLY_LIMIT: Duration = Duration::from_secs(5);
+/// takes acknowledgements. Less than an orderly close takes.
+const REPLY_LIMIT: Duration = Duration::from_secs(3);
 
 /// What the copies of one consumer need.
 #[derive(Clone, Debug)]

@@ -127,3 +127,36 @@ fn a_copy_that_is_not_taken_gives_the_task_back() {
         broker.close().await;
     });
 }
+
+#[test]
+fn a_broker_that_takes_no_publishes_does_not_hold_up_a_settlement() {
+    let version = Version::V3_10;
+    if let Err(reason) = version.available() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let node = RabbitMq::start(version);
+    runtime().block_on(async {
+        let vhost = node.new_vhost();
+        let broker = open(&node.url_of(&vhost)).await;
+        declare(&broker, "work", QueueKind::Classic).await;
+        publish(&broker, "work", "x").await;
+        let mut consumer = consume(&broker, "work", 1).await;
+        let delivery = next(&mut consumer).await;
+        node.ctl(&[
+            "eval",
+            "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}).",
+        ]);
+        let task = Task::new("42");
+        let reply = Publication::new(Destination::Reply("answers".to_owned()), task);
+        let reply = Some(Box::new(reply));
+        delivery.settle_with(Settlement::Ack, reply).unwrap();
+        consumer.close().await;
+        // Neither ready nor with anybody.
+        let list = ["list_queues", "-p", &vhost, "name", "messages"];
+        let counts = node.ctl(&list);
+        let work = counts.lines().find(|line| line.starts_with("work\t"));
+        assert_eq!(work, Some("work\t0"), "{counts}");
+        broker.close().await;
+    });
+}
