@@ -80,6 +80,7 @@ fn test() -> Result {
     for (package, alone) in [
         ("pumasi", "a_million"),
         ("pumasi-broker-rabbitmq", "a_hundred_thousand"),
+        ("pumasi-worker", "twenty_thousand"),
     ] {
         let test = ["test", "-p", package, "--test", "it"];
         let arguments = [&test[..], &["--", "--ignored", alone]].concat();
