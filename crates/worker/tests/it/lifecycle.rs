@@ -297,7 +297,8 @@ fn hush() {
     ONCE.call_once(|| {
         let tell = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload_as_str() != Some(BY_CHANCE) {
+            let text = panic.payload().downcast_ref::<String>();
+            if text.is_none_or(|text| text != BY_CHANCE) {
                 tell(panic);
             }
         }));
