@@ -76,6 +76,7 @@ pub fn cases() -> Vec<Case> {
         competing::no_consumer_holds_more_than_its_prefetch,
         competing::idle_consumers_take_turns,
         priority::tasks_of_higher_priority_come_first_and_equal_ones_in_order,
+        priority::a_low_priority_waits_for_as_long_as_higher_ones_come,
         once::an_id_that_is_given_twice_is_accepted_twice,
         browse::browsing_shows_each_ready_task_once_and_leaves_it_where_it_is,
         browse::a_browsed_task_that_is_acked_is_gone_and_the_others_stay,

@@ -3,7 +3,6 @@
 use crate::support::{accepted, consume, next, open, queue, submit, text, to_queue};
 use pumasi_broker_sqlite::SqliteBroker;
 use pumasi_common::{Broker, Settlement, Task};
-use std::time::Instant;
 use tempfile::tempdir;
 
 async fn submit_at(broker: &SqliteBroker, priority: u8, text: &str) {
@@ -43,32 +42,4 @@ async fn a_released_task_keeps_its_priority() {
     submit_at(&broker, 8, "less").await;
     high.settle(Settlement::Release).unwrap();
     assert_eq!(text(&next(&mut consumer).await), "high");
-}
-
-/// Strict means strict: as long as there is one of high priority, none of low comes.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_of_low_priority_waits_as_long_as_there_are_others() {
-    const HIGH: usize = 300;
-    let dir = tempdir().unwrap();
-    let broker = open(&dir.path().join("s.db")).await;
-    submit_at(&broker, 9, "high").await;
-    submit_at(&broker, 9, "high").await;
-    submit_at(&broker, 0, "low").await;
-    let submitted = Instant::now();
-    let mut consumer = consume(&broker, &queue(), 1).await;
-    for taken in 0..HIGH {
-        let delivery = next(&mut consumer).await;
-        assert_eq!(text(&delivery), "high", "after {taken}");
-        // There is always one more before this one is done.
-        if taken + 2 < HIGH {
-            submit_at(&broker, 9, "high").await;
-        }
-        delivery.settle(Settlement::Ack).unwrap();
-    }
-    let load_ended = submitted.elapsed();
-    assert_eq!(text(&next(&mut consumer).await), "low");
-    println!(
-        "under a load of high priority for {load_ended:?} ({HIGH} tasks) the low one waited {:?}",
-        submitted.elapsed()
-    );
 }
