@@ -3,7 +3,9 @@
 //! Start reading at [`Worker::run`] in `runtime.rs`; each stage has a file of its name.
 //! The worker never knows which broker it works on.
 
+mod ack_timeout;
 mod admit;
+pub mod builder;
 pub mod config;
 pub mod decide;
 pub mod error;
@@ -21,8 +23,9 @@ mod news;
 mod orders;
 mod suspects;
 
+pub use builder::WorkerBuilder;
 pub use config::{AckMode, HandlerConfig, Prefetch, Unknown, WorkerConfig};
 pub use error::WorkerError;
 pub use handler::{Context, Handler, HandlerError, HandlerResult, Handlers, Rules};
 pub use pumasi_common::outcome::Output;
-pub use runtime::{Worker, WorkerBuilder};
+pub use runtime::Worker;

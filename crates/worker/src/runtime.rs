@@ -2,13 +2,14 @@
 
 use crate::{
     admit::Source,
+    builder::WorkerBuilder,
     config::WorkerConfig,
     dispatch::Shared,
     drain,
     error::WorkerError,
     events::{self, Events},
     finished::Finished,
-    handler::{Blocking, Context, Handler, HandlerResult, Handlers, Rules},
+    handler::Handlers,
     intake::Intake,
     orders::Orders,
     suspects::Quarantine,
@@ -16,10 +17,7 @@ use crate::{
 use futures_util::future::join_all;
 use pumasi_broker::trace;
 use pumasi_common::{
-    Broker, ConnectionSettings, QueueName, QueueSpec, TaskKind, TopicName, Topology,
-    broker::{AckTimeout, ConsumeOptions},
-    outcome::Output,
-    queue::{NameError, TopicSpec},
+    Broker, QueueName, QueueSpec, TopicName, Topology, broker::ConsumeOptions, queue::TopicSpec,
     topology::TopologyError,
 };
 use pumasi_service::shutdown::Shutdown;
@@ -44,10 +42,6 @@ const FILE_THREADS: usize = 16;
 
 /// Longest wait, after handlers have ended, for a suspect to be settled.
 const QUARANTINE_MAX: Duration = Duration::from_secs(1);
-
-/// How long a settlement may take to reach the broker: what it allows for a delivery is longer
-/// than the longest run by at least this.
-const SETTLE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Consumes queues and runs handlers.
 ///
@@ -79,157 +73,20 @@ const SETTLE_MARGIN: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Debug)]
 pub struct Worker {
-    broker: Arc<dyn Broker>,
-    config: WorkerConfig,
-    handlers: Arc<Handlers>,
-    specs: Vec<QueueSpec>,
-    duplicate_window: Duration,
-    inline: bool,
-    live: Arc<AtomicUsize>,
-}
-
-/// Puts a worker together.
-#[derive(Debug)]
-pub struct WorkerBuilder {
-    broker: Arc<dyn Broker>,
-    config: WorkerConfig,
-    handlers: Handlers,
-    specs: Vec<QueueSpec>,
-    duplicate_window: Duration,
-    inline: bool,
-}
-
-impl WorkerBuilder {
-    /// Sets the handler of a kind, `None` for tasks without one.
-    ///
-    /// # Errors
-    /// When the kind is not valid.
-    pub fn handle(self, kind: &str, handler: impl Handler) -> Result<Self, NameError> {
-        Ok(self.handler(Some(TaskKind::new(kind)?), Arc::new(handler)))
-    }
-
-    /// Sets a CPU-bound handler of a kind: it runs on a thread of its own.
-    ///
-    /// A thread cannot be ended from outside: at its time-out the task is over and the thread
-    /// goes on until the handler returns. A long one looks at [`Context::cancellation`].
-    ///
-    /// # Errors
-    /// When the kind is not valid.
-    pub fn handle_blocking<F, T>(self, kind: &str, work: F) -> Result<Self, NameError>
-    where
-        F: Fn(Context) -> HandlerResult<T> + Send + Sync + 'static,
-        T: Into<Output> + 'static,
-    {
-        Ok(self.handler(
-            Some(TaskKind::new(kind)?),
-            Arc::new(Blocking(Arc::new(work))),
-        ))
-    }
-
-    /// Sets the handler of a kind, or of tasks without one.
-    #[must_use]
-    pub fn handler(mut self, kind: Option<TaskKind>, handler: Arc<dyn Handler>) -> Self {
-        match kind {
-            Some(kind) => self.handlers.set(kind, handler),
-            None => self.handlers.set_default(handler),
-        }
-        self
-    }
-
-    /// Sets what the handler of a kind has otherwise than the worker; `None` is the default kind.
-    #[must_use]
-    pub fn rules(mut self, kind: Option<&TaskKind>, rules: Rules) -> Self {
-        self.handlers.set_rules(kind, rules);
-        self
-    }
-
-    /// Takes how queues are declared: their retry rules, and where their dead letters go. A queue
-    /// that is not among them has every default.
-    #[must_use]
-    pub fn queues(mut self, specs: Vec<QueueSpec>) -> Self {
-        self.specs = specs;
-        self
-    }
-
-    /// Takes how long the same id is taken for the same task; nothing for never.
-    #[must_use]
-    pub fn duplicate_window(mut self, window: Duration) -> Self {
-        self.duplicate_window = window;
-        self
-    }
-
-    /// Runs handlers on the caller's runtime instead of threads of their own: for tests with a
-    /// paused clock. A handler that blocks then stalls the broker's connection.
-    #[must_use]
-    pub fn inline(mut self) -> Self {
-        self.inline = true;
-        self
-    }
-
-    /// Takes a whole set of handlers.
-    #[must_use]
-    pub fn handlers(mut self, handlers: Handlers) -> Self {
-        self.handlers = handlers;
-        self
-    }
-
-    /// Checks the configuration and makes the worker.
-    ///
-    /// # Errors
-    /// The first contradiction in the configuration.
-    pub fn build(self) -> Result<Worker, WorkerError> {
-        if let Some((key, value, expected)) = self.config.problems().into_iter().next() {
-            return Err(WorkerError::Config {
-                key,
-                value,
-                expected,
-            });
-        }
-        let Self {
-            broker,
-            config,
-            handlers,
-            specs,
-            duplicate_window,
-            inline,
-        } = self;
-        let worker = Worker {
-            broker,
-            config,
-            handlers: Arc::new(handlers),
-            specs,
-            duplicate_window,
-            inline,
-            live: Arc::default(),
-        };
-        worker.check_ack_timeout()?;
-        Ok(worker)
-    }
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) config: WorkerConfig,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) specs: Vec<QueueSpec>,
+    pub(crate) duplicate_window: Duration,
+    pub(crate) inline: bool,
+    pub(crate) live: Arc<AtomicUsize>,
 }
 
 impl Worker {
     /// Begins a worker on a broker.
     #[must_use]
     pub fn builder(broker: Arc<dyn Broker>, config: WorkerConfig) -> WorkerBuilder {
-        WorkerBuilder {
-            broker,
-            config,
-            handlers: Handlers::default(),
-            specs: Vec::new(),
-            duplicate_window: ConnectionSettings::default().duplicate_window,
-            inline: false,
-        }
-    }
-
-    /// Refuses runs that RabbitMQ would cut short by taking the task back.
-    fn check_ack_timeout(&self) -> Result<(), WorkerError> {
-        let longest = self.run_max();
-        match self.broker.capabilities().ack_timeout {
-            AckTimeout::OfBroker(limit) if longest.saturating_add(SETTLE_MARGIN) > limit => {
-                Err(WorkerError::AckTimeout { longest, limit })
-            }
-            AckTimeout::OfBroker(_) | AckTimeout::OfConsumer | AckTimeout::Unlimited => Ok(()),
-        }
+        WorkerBuilder::new(broker, config)
     }
 
     /// How many of its consumers can receive now; for readiness.
@@ -398,35 +255,6 @@ impl Worker {
             prefetch,
             "worker started"
         );
-    }
-
-    /// The longest run of any handler, up to its end by force.
-    fn run_max(&self) -> Duration {
-        let own = self.handlers.timeout_max().unwrap_or_default();
-        own.max(self.config.timeout)
-            .saturating_add(self.config.timeout_grace)
-    }
-
-    /// How long its deliveries may stay unsettled, where the broker asks each consumer: as long as
-    /// a run behind another one takes, and some time to settle.
-    fn ack_timeout_wanted(&self) -> Option<Duration> {
-        let asked = self.broker.capabilities().ack_timeout == AckTimeout::OfConsumer;
-        asked.then(|| {
-            self.run_max()
-                .saturating_mul(2)
-                .saturating_add(SETTLE_MARGIN)
-        })
-    }
-
-    /// How long a delivery may wait before it is started, so that its run ends in time.
-    fn wait_max(&self) -> Option<Duration> {
-        let limit = match self.broker.capabilities().ack_timeout {
-            AckTimeout::Unlimited => return None,
-            AckTimeout::OfConsumer => self.ack_timeout_wanted()?,
-            AckTimeout::OfBroker(limit) => limit,
-        };
-        let longest = self.run_max().saturating_add(SETTLE_MARGIN);
-        Some(limit.saturating_sub(longest))
     }
 }
 

@@ -56,13 +56,7 @@ fn start(url: &str, said: &Said) -> Child {
     )
     .stdin(Stdio::null())
     .stdout(Stdio::piped())
-    .stderr(
-        std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open("/tmp/h/poison.log")
-            .unwrap(),
-    )
+    .stderr(Stdio::null())
     .spawn()
     .unwrap();
     let stdout = BufReader::new(worker.stdout.take().unwrap());
