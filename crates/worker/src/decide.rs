@@ -152,6 +152,19 @@ pub fn give_back(on: &Circumstances<'_>) -> Decision {
     on.postpone(Duration::ZERO)
 }
 
+/// A copy of a task that was perhaps not started yet: it expires when the original would.
+pub(crate) fn unstarted(task: &Task, now: Duration) -> Task {
+    let mut copy = task.clone();
+    if let Some(wait) = copy.expires_after.take() {
+        // Its wait in the queue so far is not known here: it counts from the submit, or anew.
+        let submitted = copy.submitted_at.map(Duration::from_secs);
+        let since = submitted.filter(|at| *at <= now).unwrap_or(now);
+        let ms = since.saturating_add(wait).as_millis();
+        copy.not_after_ms = Some(u64::try_from(ms).unwrap_or(u64::MAX));
+    }
+    copy
+}
+
 impl Circumstances<'_> {
     fn ack(&self, outcome: outcome::Outcome) -> Decision {
         Decision {
@@ -199,16 +212,8 @@ impl Circumstances<'_> {
 
     /// The same attempt later, perhaps by a worker that knows the kind.
     fn postpone(&self, delay: Duration) -> Decision {
-        let mut copy = self.task.clone();
-        if let Some(wait) = copy.expires_after.take() {
-            // Its wait in the queue so far is not known here: it counts from the submit, or anew.
-            let submitted = copy.submitted_at.map(Duration::from_secs);
-            let since = submitted.filter(|at| *at <= self.now).unwrap_or(self.now);
-            let ms = since.saturating_add(wait).as_millis();
-            copy.not_after_ms = Some(u64::try_from(ms).unwrap_or(u64::MAX));
-        }
         Decision {
-            settlement: self.again(copy, delay.min(self.delay_max)),
+            settlement: self.again(unstarted(self.task, self.now), delay.min(self.delay_max)),
             reply: None,
         }
     }

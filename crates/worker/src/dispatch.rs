@@ -3,7 +3,7 @@
 use crate::{
     admit::{Admitted, Company, Facts, Source, admit, since_1970},
     config::AckMode,
-    decide::{Circumstances, Decision, Outcome, decide, give_back},
+    decide::{Circumstances, Decision, Outcome, decide, give_back, unstarted},
     events::Events,
     execute::{Ends, execute},
     handler::{Context, Entry, Handlers, Rules},
@@ -116,8 +116,7 @@ async fn suspect(shared: &Arc<Shared>, delivery: Delivery, source: &Arc<Source>)
     let task = Arc::clone(delivery.task());
     if let Some(queue) = shared.suspects.queue_of(&*shared.broker, source).await {
         warn!(task = %task.id, count = delivery.delivery_count(), "workers died with the task: it is to run alone");
-        let mut copy = Task::clone(&task);
-        copy.expires_after = None;
+        let copy = unstarted(&task, since_1970());
         let copy = Publication::new(Destination::Queue(queue), copy);
         let moved = Settlement::Retry(Box::new(copy));
         // Its place is held until the broker knows: what runs alone next may end this process, and
