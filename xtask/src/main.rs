@@ -1,8 +1,9 @@
-//! `cargo xtask demo | test | docs | ci | image | bench`: everything a person would otherwise script.
+//! `cargo xtask demo | test | docs | ci | image | bench | faults`: everything a person would otherwise script.
 
 mod bench;
 mod demo;
 mod deps;
+mod faults;
 mod image;
 mod process;
 mod system;
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Speed beside plain lapin loops and raw SQLite, as ratios of one run, in release
     Bench(bench::Options),
+    /// Kill, stop and cut real processes and brokers, and check that nothing is lost
+    Faults(faults::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Ci => ci(),
         Command::Image { target } => image::build(&target),
         Command::Bench(options) => bench::run(&options),
+        Command::Faults(options) => system::rabbitmq().and_then(|()| faults::run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

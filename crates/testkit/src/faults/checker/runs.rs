@@ -1,0 +1,240 @@
+//! Which runs are explained, by which fault, and how fast each fault was over.
+
+use super::{
+    Plan, Recovery, Report, Violation,
+    history::{Fault, History, Run},
+};
+use crate::faults::ledger::{Kind, Target};
+use std::time::Duration;
+
+/// Longest time from the end of a handler until the broker has its acknowledgement.
+const ACK: u64 = 1_000_000_000;
+/// Longest time that a program may outlive its killed worker.
+const LAST_BREATH: u64 = 1_000_000_000;
+
+impl Fault<'_> {
+    /// Whether it is about runs of this worker.
+    fn hits(&self, worker: &str) -> bool {
+        match self.target {
+            Target::Worker(name) => name == worker,
+            Target::Producer => false,
+            Target::All => !matches!(self.kind, Kind::Full | Kind::Alarm),
+        }
+    }
+
+    /// Whether it is about submits.
+    fn hits_submits(&self) -> bool {
+        !matches!(self.target, Target::Worker(_))
+    }
+
+    fn over(&self) -> u64 {
+        self.healed.unwrap_or(self.at)
+    }
+
+    /// Whether the run was going on, or not yet acknowledged, while the fault was.
+    fn found(&self, run: &Run<'_>) -> bool {
+        let end = run.end.map(|(at, _)| at.saturating_add(ACK));
+        self.hits(run.worker) && run.start <= self.over() && end.is_none_or(|end| end >= self.at)
+    }
+
+    /// Whether the run began before its worker can have noticed that its task is another's by now.
+    fn is_late(&self, run: &Run<'_>) -> bool {
+        self.lets_runs_go_on() && self.hits(run.worker) && run.start <= self.over() + ACK
+    }
+
+    /// Most further runs that it may cost.
+    fn may_cost(&self, plan: &Plan) -> usize {
+        match self.target {
+            // Tasks are shorter than the time that it has to finish them.
+            Target::Worker(_) if self.kind == Kind::Terminate => 0,
+            Target::Worker(_) => plan.concurrency,
+            Target::Producer => plan.window,
+            Target::All => plan.workers * plan.concurrency + plan.window,
+        }
+    }
+
+    /// Whether a handler may go on while its task is given to another.
+    fn lets_runs_go_on(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Kill | Kind::Terminate | Kind::Full | Kind::Alarm
+        )
+    }
+}
+
+/// Judges every run and measures every fault.
+pub(super) fn check(
+    history: &History<'_>,
+    plan: &Plan,
+    report: &mut Report,
+    wrong: &mut Vec<(Violation, String)>,
+) {
+    let mut costs = vec![0; history.faults.len()];
+    for (id, runs) in &history.runs {
+        let mut copies = copies(history, id);
+        for (place, run) in runs.iter().enumerate() {
+            let (before, _) = runs.split_at(place);
+            for violation in lonely(history, run) {
+                wrong.push((violation, (*id).to_owned()));
+            }
+            if is_due(before, run) {
+                continue;
+            }
+            let fault = explanation(history, before, run, |number, fault| {
+                costs
+                    .get(number)
+                    .is_some_and(|cost| *cost < fault.may_cost(plan))
+            });
+            let may_overlap = if let Some(number) = fault {
+                costs[number] += 1;
+                report.explained += 1;
+                history.faults[number].lets_runs_go_on()
+            } else if copies > 0 {
+                // For two workers, at any time.
+                copies -= 1;
+                report.explained += 1;
+                true
+            } else {
+                wrong.push((Violation::ExtraRun, (*id).to_owned()));
+                false
+            };
+            if overlaps(before, run) && may_overlap {
+                report.overlaps += 1;
+            } else if overlaps(before, run) {
+                wrong.push((Violation::Overlap, (*id).to_owned()));
+            }
+        }
+    }
+    for (fault, extra) in history.faults.iter().zip(costs) {
+        report.caught += usize::from(catches(history, fault));
+        report.faults.push(Recovery {
+            kind: fault.kind,
+            took: recovery(history, fault).map(Duration::from_nanos),
+            extra,
+        });
+    }
+}
+
+/// Whether a run needs no explanation: the first of a first attempt, and of a later one as many as
+/// runs of the attempt before have failed.
+fn is_due(before: &[Run<'_>], run: &Run<'_>) -> bool {
+    let count = |attempt, counts: fn(&Run<'_>) -> bool| {
+        let those = before.iter().filter(|earlier| earlier.attempt == attempt);
+        those.filter(|earlier| counts(earlier)).count()
+    };
+    let due = match run.attempt {
+        0 | 1 => 1,
+        later => count(later - 1, |earlier| earlier.has_failed()),
+    };
+    count(run.attempt, |_| true) < due
+}
+
+/// How often a task may be stored more than once: for each submit that got no answer, and for
+/// each fault that found one under way, since the client library repeats it.
+fn copies(history: &History<'_>, id: &str) -> usize {
+    let Some(submit) = history.submits.get(id) else {
+        return 0;
+    };
+    let faults = history.faults.iter().filter(|fault| fault.hits_submits());
+    let repeated = faults.filter(|fault| {
+        let answered = submit
+            .calls
+            .iter()
+            .filter_map(|(from, to)| Some((from, (*to)?)));
+        answered
+            .into_iter()
+            .any(|(from, to)| *from <= fault.over() && to >= fault.at)
+    });
+    submit.unanswered + repeated.count()
+}
+
+/// What is wrong with a run by itself.
+fn lonely(history: &History<'_>, run: &Run<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut hits = history.faults.iter().filter(|fault| fault.hits(run.worker));
+    let Some((end, _)) = run.end else {
+        if !hits.any(|fault| fault.at >= run.start || fault.over() >= run.start) {
+            wrong.push(Violation::Cut);
+        }
+        return wrong;
+    };
+    let outlives = |fault: &Fault<'_>| {
+        fault.kind == Kind::Kill && run.start <= fault.at && end > fault.at + LAST_BREATH
+    };
+    if hits.any(outlives) {
+        wrong.push(Violation::Survivor);
+    }
+    wrong
+}
+
+/// The latest fault that explains a further run and can still pay for it.
+fn explanation(
+    history: &History<'_>,
+    before: &[Run<'_>],
+    run: &Run<'_>,
+    can_pay: impl Fn(usize, &Fault<'_>) -> bool,
+) -> Option<usize> {
+    let mut faults = history.faults.iter().enumerate().rev();
+    faults
+        .find(|(number, fault)| {
+            fault.at <= run.start
+                && (before.iter().any(|earlier| fault.found(earlier)) || fault.is_late(run))
+                && can_pay(*number, fault)
+        })
+        .map(|(number, _)| number)
+}
+
+/// Whether an earlier run goes on when this one starts. One without an end was ended.
+fn overlaps(before: &[Run<'_>], run: &Run<'_>) -> bool {
+    before
+        .iter()
+        .filter_map(|earlier| earlier.end)
+        .any(|(end, _)| end > run.start)
+}
+
+/// Whether a fault found a run or a submit in flight.
+fn catches(history: &History<'_>, fault: &Fault<'_>) -> bool {
+    let running = |run: &Run<'_>| {
+        let end = run.end.map_or(u64::MAX, |(at, _)| at);
+        fault.hits(run.worker) && run.start <= fault.over() && end >= fault.at
+    };
+    let submitting = |(from, to): &(u64, Option<u64>)| {
+        *from <= fault.over() && to.is_none_or(|to| to >= fault.at)
+    };
+    history.runs.values().flatten().any(running)
+        || (fault.hits_submits()
+            && history
+                .submits
+                .values()
+                .flat_map(|submit| &submit.calls)
+                .any(submitting))
+}
+
+/// How long a fault lasted for whom it hit: until every run that it cut was started again; and for
+/// a fault of everyone, from when it was healed until something started and was accepted.
+fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<u64> {
+    let again = history.runs.values().filter_map(|runs| {
+        let cut = runs
+            .iter()
+            .position(|run| run.end.is_none() && run.start <= fault.at && fault.hits(run.worker))?;
+        let next = runs.get(cut + 1)?;
+        Some(next.start.saturating_sub(fault.at))
+    });
+    let after = |times: &mut dyn Iterator<Item = u64>| {
+        let first = times.filter(|at| *at >= fault.over()).min();
+        first.map(|at| at - fault.over())
+    };
+    match fault.target {
+        Target::Worker(_) => again.max(),
+        Target::Producer => after(&mut answers(history)),
+        Target::All => {
+            let start = after(&mut history.runs.values().flatten().map(|run| run.start));
+            start.max(after(&mut answers(history)))
+        }
+    }
+}
+
+fn answers<'a>(history: &'a History<'_>) -> impl Iterator<Item = u64> + 'a {
+    let calls = history.submits.values().flat_map(|submit| &submit.calls);
+    calls.filter_map(|(_, answer)| *answer)
+}

@@ -1,0 +1,243 @@
+//! The processes of a row: workers and a producer, each in its own log, ended with the row.
+
+use super::rows::{CONCURRENCY, Row, WORKERS};
+use crate::process::Result;
+use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
+use serde_json::Value;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The queue of every row.
+pub(super) const QUEUE: &str = "faulty";
+/// Longest wait for anything that must happen.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(super) pumasi: PathBuf,
+    pub(super) producer: PathBuf,
+    pub(super) handler: PathBuf,
+}
+
+/// A worker of a name that no other has or had.
+pub(super) struct Worker {
+    pub(super) name: String,
+    pub(super) child: Child,
+}
+
+/// The processes of a row.
+pub(super) struct Fleet<'a> {
+    programs: &'a Programs,
+    row: &'a Row,
+    seed: u64,
+    url: String,
+    folder: &'a Path,
+    pub(super) ledger: Ledger,
+    pub(super) workers: Vec<Worker>,
+    pub(super) producer: Option<Child>,
+    started: usize,
+}
+
+impl<'a> Fleet<'a> {
+    /// Starts the workers, and the producer when they listen.
+    pub(super) fn start(
+        programs: &'a Programs,
+        row: &'a Row,
+        seed: u64,
+        url: &str,
+        folder: &'a Path,
+    ) -> Result<Self> {
+        let ledger = Ledger::open(&folder.join("ledger")).map_err(|error| error.to_string())?;
+        let mut fleet = Self {
+            programs,
+            row,
+            seed,
+            url: url.to_owned(),
+            folder,
+            ledger,
+            workers: Vec::new(),
+            producer: None,
+            started: 0,
+        };
+        for _ in 0..WORKERS {
+            fleet.start_worker()?;
+        }
+        for worker in 0..WORKERS {
+            let name = fleet.workers[worker].name.clone();
+            until("a worker's start", || {
+                fleet.log(&name).contains("worker started")
+            })?;
+        }
+        fleet.start_producer()?;
+        until("the first run", || {
+            fleet.ledger_text().contains("\"start\"")
+        })?;
+        Ok(fleet)
+    }
+
+    pub(super) fn ledger_path(&self) -> PathBuf {
+        self.folder.join("ledger")
+    }
+
+    pub(super) fn ledger_text(&self) -> String {
+        std::fs::read_to_string(self.ledger_path()).unwrap_or_default()
+    }
+
+    /// What a process of this name has logged.
+    pub(super) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
+    pub(super) fn start_worker(&mut self) -> Result {
+        self.started += 1;
+        let name = format!("w{}", self.started);
+        let mut command = self.pumasi(&["worker", "-q", QUEUE, "--name", &name]);
+        command
+            .args(["-c", &CONCURRENCY.to_string()])
+            .args(self.row.worker_arguments)
+            .arg("--exec")
+            .arg(&self.programs.handler)
+            .arg(self.ledger_path())
+            .arg(&name)
+            .env("PUMASI__BROKER__HEARTBEAT", "1s")
+            .env("PUMASI__BROKER__CONNECT_TIMEOUT", "2s")
+            .env("PUMASI__WORKER__RETRY__DELAY_BASE", "200ms");
+        let child = self.spawn(&mut command, &name)?;
+        self.workers.push(Worker { name, child });
+        Ok(())
+    }
+
+    pub(super) fn start_producer(&mut self) -> Result {
+        let orders = Orders {
+            url: self.url.clone(),
+            queue: QUEUE.to_owned(),
+            ledger: self.ledger_path(),
+            stop: self.stop_file(),
+            count: self.row.tasks,
+            burst: self.row.burst,
+            pause_ms: self.row.pause_ms,
+            work_ms: self.row.work_ms,
+            seed: self.seed,
+            bug: self.row.bug,
+        };
+        let orders = serde_json::to_string(&orders).map_err(|error| error.to_string())?;
+        let mut command = Command::new(&self.programs.producer);
+        let child = self.spawn(command.arg(orders), "producer")?;
+        self.producer = Some(child);
+        Ok(())
+    }
+
+    /// Lets the producer come to its end.
+    pub(super) fn finish_producer(&mut self) -> Result {
+        File::create(self.stop_file()).map_err(|error| error.to_string())?;
+        let Some(producer) = &mut self.producer else {
+            return Ok(());
+        };
+        let status = wait("the producer's end", producer)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(format!("the producer failed: {}", self.log("producer")))
+    }
+
+    /// Stops the workers in order.
+    pub(super) fn finish_workers(&mut self) -> Result {
+        for worker in &self.workers {
+            signal(&worker.child, rustix::process::Signal::TERM)?;
+        }
+        for worker in &mut self.workers {
+            wait("a worker's end", &mut worker.child)?;
+        }
+        Ok(())
+    }
+
+    /// The JSON lines of an operator's command.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+        let output = self
+            .pumasi(&[&["--json"], arguments].concat())
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("pumasi {}: {said}", arguments.join(" ")));
+        }
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).map_err(|error| format!("{error}: {line}")))
+            .collect()
+    }
+
+    fn pumasi(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.programs.pumasi);
+        command
+            .args(["--broker", &self.url])
+            .args(arguments)
+            .current_dir(self.folder);
+        command
+    }
+
+    fn spawn(&self, command: &mut Command, name: &str) -> Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(name))
+            .map_err(|error| error.to_string())?;
+        let other = log.try_clone().map_err(|error| error.to_string())?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(other)
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {error}"))
+    }
+
+    fn stop_file(&self) -> PathBuf {
+        self.folder.join("stop")
+    }
+}
+
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        let workers = self.workers.iter_mut().map(|worker| &mut worker.child);
+        for child in workers.chain(&mut self.producer) {
+            // One that has ended needs no end. Its handlers end with it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a signal to a process of ours.
+pub(super) fn signal(child: &Child, signal: rustix::process::Signal) -> Result {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)
+        .map_err(|error| format!("cannot signal {}: {error}", child.id()))
+}
+
+/// Waits for the end of a process.
+pub(super) fn wait(what: &str, child: &mut Child) -> Result<std::process::ExitStatus> {
+    let mut ended = None;
+    until(what, || {
+        ended = child.try_wait().ok().flatten();
+        ended.is_some()
+    })?;
+    ended.ok_or_else(|| what.to_owned())
+}
+
+/// Waits for a condition, with a limit.
+pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) -> Result {
+    let end = Instant::now() + LIMIT;
+    while !condition() {
+        if Instant::now() > end {
+            return Err(format!("waited too long for {what}"));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! docs/reliability.md, written from a run.
+
+use super::{super::Done, shown};
+use crate::process::Result;
+use pumasi_testkit::faults::checker::{Verdict, Violation};
+use std::{fmt::Write, path::Path, process::Command};
+
+/// Where the page is.
+const PAGE: &str = "docs/reliability.md";
+
+/// What stands before the figures.
+const BEGIN: &str = "\
+# Reliability, measured
+
+Written by `cargo xtask faults --write`; do not edit it. What is promised is in
+[Guarantees](reference/guarantees.md); this page is what was tried.
+
+Each row starts three workers with four places each, which run a program per task, and a producer
+that uses the client library and submits in bursts. Then it breaks something, again and again, at
+moments and on victims that follow from the seed, and at last lets everything come to its end. The
+producer notes each submit before and after the call, the program each run, the injector each
+fault; a checker reads these ledgers, the dead letters and the lengths of the queues, and nothing
+else that Pumasi says about itself.
+
+- **lost**: accepted, and neither run to its end nor a dead letter.
+- **extra runs**: runs of a task that had run before, each explained by a fault that found it in
+  flight or by a submit that got no answer. One that nothing explains, or one more than a fault may
+  cost, makes the row red. In brackets: how many of them ran at the same time as an earlier run.
+- **caught**: faults that found something in flight. A row where fewer than a fifth did, or where a
+  fault did not take hold, is invalid, not green.
+- **recovery**: p50 and p99 of the times until everything that a fault cut off was started again;
+  after a fault of everyone, from its end until something was accepted and something started.
+- **3/n**: no loss in n tasks says, with 95 % confidence, that fewer than 3/n are lost under these
+  faults.
+
+One in fifty tasks fails once, and one in fifty is rejected, so retries and dead letters meet the
+faults, too.
+";
+
+/// How the checker is checked, and what is not measured yet.
+const END: &str = "
+## How the checker is checked
+
+Each of these makes the checker report a violation, in a test with real processes and kills: a
+worker that acknowledges before it runs (`--ack on-receipt`), a producer that takes a task for
+accepted before it is confirmed, one that takes a refusal for an acceptance, one that takes a
+missing answer for a refusal, and one that gives a repeated task a new id. Tables and random
+histories try the rest.
+
+## What is not covered yet
+
+- power loss: a killed process or broker leaves the page cache, so nothing here says what was synced
+- clusters: a killed leader, a lost minority, a rolling restart
+- a connection cut at a chosen byte; here it is cut at a chosen moment
+- a network that swallows, delays or loses packets; tests of the worker do the first
+- consumer time-outs, deleted queues, changed passwords and certificates, moved clocks
+- full disks and locked files of the embedded broker; tests of that broker do
+- handlers inside the worker's process; here each task is a process of its own
+- memory during a block, and health probes
+- a long run: these figures are of minutes
+";
+
+/// Writes the page.
+pub(in super::super) fn write(done: &[Done], seed: u64) -> Result {
+    let mut page = BEGIN.to_owned();
+    let _ = write!(
+        page,
+        "\n## The figures\n\nSeed {seed}, {}, version {} ({}), debug build, {} processors.\n\n",
+        said("date", &["-u", "+%Y-%m-%d"]),
+        env!("CARGO_PKG_VERSION"),
+        said("git", &["rev-parse", "--short=12", "HEAD"]),
+        std::thread::available_parallelism().map_or(0, usize::from),
+    );
+    page += "| fault | broker | | tasks | faults (caught) | lost | extra runs | dead | recovery | 3/n |\n";
+    page += "|---|---|---|--:|--:|--:|--:|--:|--:|--:|\n";
+    for done in done {
+        page += &row(done);
+    }
+    let (mut tasks, mut faults, mut lost) = (0, 0, 0);
+    for Done { report, .. } in done {
+        tasks += report.accepted;
+        faults += report.faults.len();
+        lost += report.count(Violation::Lost);
+    }
+    let _ = writeln!(page, "\n{tasks} tasks, {faults} faults, {lost} lost.");
+    page += END;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    std::fs::write(&path, page).map_err(|error| format!("cannot write {PAGE}: {error}"))
+}
+
+fn row(done: &Done) -> String {
+    let report = &done.report;
+    let verdict = match report.verdict() {
+        Verdict::Green => "green",
+        Verdict::Red => "**red**",
+        Verdict::Invalid => "invalid",
+    };
+    let lost = report.count(Violation::Lost);
+    let bound = if lost == 0 && report.accepted > 0 {
+        let accepted = u32::try_from(report.accepted).unwrap_or(u32::MAX);
+        format!("{:.2} %", 300.0 / f64::from(accepted))
+    } else {
+        "–".to_owned()
+    };
+    format!(
+        "| {} | {} | {verdict} | {} | {} ({}) | {lost} | {} ({}) | {} | {} / {} | {bound} |\n",
+        done.row.title,
+        done.broker.name(),
+        report.accepted,
+        report.faults.len(),
+        report.caught,
+        report.explained,
+        report.overlaps,
+        report.dead,
+        shown(report.recovered_within(50)),
+        shown(report.recovered_within(99)),
+    )
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(
+        |_| "?".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
