@@ -12,6 +12,7 @@ mod teeth;
 
 use crate::process::{Result, cargo};
 use fleet::{Fleet, Programs, QUEUE, until};
+use inject::Stage;
 use pumasi_testkit::{
     faults::{
         checker::{self, Remains, Report},
@@ -63,6 +64,9 @@ impl Profile {
         }
     }
 }
+
+/// How often the queues are looked at while tasks are still under way; it costs a process.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// A row that was run.
 struct Done {
@@ -157,49 +161,36 @@ fn play_in(
     place: &Place,
     (row, seed): (&Row, u64),
 ) -> Result<Report> {
-    let stage = inject::Stage::new(place, row, folder);
+    let stage = Stage::new(place, row, folder);
     let mut fleet = Fleet::start(programs, row, seed, &stage.url, folder)?;
     stage.break_things(&mut fleet, row, seed)?;
-    let remains = settle(&mut fleet)?;
+    let remains = settle(&mut fleet, &stage)?;
     let lines = ledger::read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     Ok(checker::check(&lines, &remains, &row.plan()))
 }
 
 /// Lets everything come to its end, and looks at what is left.
-fn settle(fleet: &mut Fleet<'_>) -> Result<Remains> {
+fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
     fleet.finish_producer()?;
-    // Lost tasks never come to an end; then the checker says which they are.
-    let _ = until("every task's end", || unfinished(fleet).is_empty());
-    let _ = until("empty queues", || {
-        queue_left(fleet).is_ok_and(|left| left == 0)
+    // What is lost never comes to its end; the checker says what it was.
+    let mut looked = Instant::now();
+    let _ = until("every task's end", || {
+        let is_time = looked.elapsed() > LOOK_EVERY;
+        if is_time {
+            looked = Instant::now();
+        }
+        unfinished(fleet).is_empty() || (is_time && stage.left(fleet) == Ok(0))
     });
+    let _ = until("empty queues", || stage.left(fleet) == Ok(0));
     fleet.finish_workers()?;
     // Unacknowledged ones are ready again now.
-    let left = queue_left(fleet)?;
+    let left = stage.left(fleet)?;
     let dead = fleet
         .ask(&["dead", "list", QUEUE, "--limit", "1000000"])?
         .iter()
         .filter_map(|letter| letter["id"].as_str().map(str::to_owned))
         .collect();
     Ok(Remains { left, dead })
-}
-
-/// How many tasks the queues hold, whatever for.
-fn queue_left(fleet: &Fleet<'_>) -> Result<u64> {
-    let mut left = 0;
-    // The queue of suspects is there once there are some.
-    let suspects = fleet.ask(&["queue", "show", &format!("{QUEUE}.suspects")]);
-    for statuses in [
-        fleet.ask(&["queue", "show", QUEUE])?,
-        suspects.unwrap_or_default(),
-    ] {
-        for status in statuses {
-            for part in ["ready", "in_flight", "delayed"] {
-                left += status[part].as_u64().unwrap_or(0);
-            }
-        }
-    }
-    Ok(left)
 }
 
 /// The tasks that were accepted and have not come to an end.

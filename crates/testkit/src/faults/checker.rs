@@ -18,8 +18,8 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 const TASKS_MIN: usize = 90;
 /// Part of the faults that must have found something in flight, in percent.
 const CAUGHT_MIN: usize = 20;
-/// Most violations whose timelines are printed.
-const TIMELINES_MAX: usize = 10;
+/// Most ids of a violation whose timelines are printed.
+const TIMELINES_MAX: usize = 3;
 /// How long before and after a task the faults are of interest, in nanoseconds.
 const NEAR: u64 = 2_000_000_000;
 
@@ -247,12 +247,13 @@ fn too_little(history: &History<'_>, plan: &Plan, report: &Report) -> Vec<String
 /// The lines of the first ids that are wrong, and of the faults near them.
 fn timelines(lines: &[Line], report: &Report) -> String {
     let mut text = String::new();
-    let wrong = report
-        .violations
-        .iter()
-        .flat_map(|(violation, ids)| ids.iter().map(move |id| (violation, id)));
+    let wrong = report.violations.iter().flat_map(|(violation, ids)| {
+        ids.iter()
+            .take(TIMELINES_MAX)
+            .map(move |id| (violation, id))
+    });
     let begin = lines.first().map_or(0, |line| line.at);
-    for (violation, id) in wrong.take(TIMELINES_MAX) {
+    for (violation, id) in wrong {
         let _ = writeln!(text, "{violation:?}: {id}");
         let its = |line: &&Line| line.event.id() == Some(id);
         let from = lines.iter().find(its).map_or(0, |line| line.at);

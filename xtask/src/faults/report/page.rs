@@ -33,6 +33,8 @@ else that Pumasi says about itself.
 - **3/n**: no loss in n tasks says, with 95 % confidence, that fewer than 3/n are lost under these
   faults.
 
+For the full queue the node offers a task whose delay is over again after 3 s; its default is 3 min.
+
 One in fifty tasks fails once, and one in fifty is rejected, so retries and dead letters meet the
 faults, too.
 ";

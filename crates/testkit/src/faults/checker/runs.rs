@@ -4,11 +4,14 @@ use super::{
     Plan, Recovery, Report, Violation,
     history::{Fault, History, Run},
 };
-use crate::faults::ledger::{Kind, Target};
+use crate::faults::ledger::{Kind, Outcome, Target};
 use std::time::Duration;
 
 /// Longest time from the end of a handler until the broker has its acknowledgement.
 const ACK: u64 = 1_000_000_000;
+/// The same where a copy is confirmed before: to be tried again, or a dead letter. The first one
+/// makes the queues for what is kept back.
+const COPY: u64 = 5_000_000_000;
 /// Longest time that a program may outlive its killed worker.
 const LAST_BREATH: u64 = 1_000_000_000;
 
@@ -33,7 +36,10 @@ impl Fault<'_> {
 
     /// Whether the run was going on, or not yet acknowledged, while the fault was.
     fn found(&self, run: &Run<'_>) -> bool {
-        let end = run.end.map(|(at, _)| at.saturating_add(ACK));
+        let end = run.end.map(|(at, outcome)| match outcome {
+            Outcome::Done => at.saturating_add(ACK),
+            Outcome::Failed | Outcome::Rejected => at.saturating_add(COPY),
+        });
         self.hits(run.worker) && run.start <= self.over() && end.is_none_or(|end| end >= self.at)
     }
 
