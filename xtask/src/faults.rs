@@ -11,7 +11,7 @@ mod rows;
 mod teeth;
 
 use crate::process::{Result, cargo};
-use fleet::{Fleet, Programs, QUEUE, until};
+use fleet::{Fleet, Programs, QUEUE, until_within};
 use inject::Stage;
 use pumasi_testkit::{
     faults::{
@@ -68,6 +68,12 @@ impl Profile {
 /// How often the queues are looked at while tasks are still under way; it costs a process.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
+/// Longest time from the end of all faults until every task has come to its end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Longest time from the end of the last task until the queues are empty.
+const EMPTY: Duration = Duration::from_secs(5);
+
 /// A row that was run.
 struct Done {
     broker: Broker,
@@ -114,10 +120,10 @@ pub(crate) fn run(options: &Options) -> Result {
                 took: begun.elapsed(),
             });
             done.last().into_iter().for_each(report::line);
+            if options.write {
+                report::write(&done, seed)?;
+            }
         }
-    }
-    if options.write {
-        report::write(&done, seed)?;
     }
     report::verdict(&done, seed)
 }
@@ -174,14 +180,14 @@ fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
     fleet.finish_producer()?;
     // What is lost never comes to its end; the checker says what it was.
     let mut looked = Instant::now();
-    let _ = until("every task's end", || {
+    let _ = until_within(DRAIN, "every task's end", || {
         let is_time = looked.elapsed() > LOOK_EVERY;
         if is_time {
             looked = Instant::now();
         }
         unfinished(fleet).is_empty() || (is_time && stage.left(fleet) == Ok(0))
     });
-    let _ = until("empty queues", || stage.left(fleet) == Ok(0));
+    let _ = until_within(EMPTY, "empty queues", || stage.left(fleet) == Ok(0));
     fleet.finish_workers()?;
     // Unacknowledged ones are ready again now.
     let left = stage.left(fleet)?;

@@ -231,8 +231,17 @@ pub(super) fn wait(what: &str, child: &mut Child) -> Result<std::process::ExitSt
 }
 
 /// Waits for a condition, with a limit.
-pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) -> Result {
-    let end = Instant::now() + LIMIT;
+pub(super) fn until(what: &str, condition: impl FnMut() -> bool) -> Result {
+    until_within(LIMIT, what, condition)
+}
+
+/// Waits for a condition, with this limit.
+pub(super) fn until_within(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) -> Result {
+    let end = Instant::now() + limit;
     while !condition() {
         if Instant::now() > end {
             return Err(format!("waited too long for {what}"));

@@ -51,14 +51,6 @@ impl<'a> Stage<'a> {
             };
         };
         let vhost = node.new_vhost();
-        if row.kind == Kind::Full {
-            // A task whose delay is over and whose queue is full is offered again after 3 minutes.
-            let setting = "dead_letter_worker_publisher_confirm_timeout";
-            node.ctl(&[
-                "eval",
-                &format!("application:set_env(rabbit, {setting}, 3000)."),
-            ]);
-        }
         let proxy = (row.kind == Kind::Reset).then(|| Proxy::to(node.port()));
         let port = proxy.as_ref().map_or(node.port(), Proxy::port);
         Self {
@@ -131,9 +123,14 @@ impl<'a> Stage<'a> {
             let (name, messages) = line.split_once('\t')?;
             let messages: u64 = messages.trim().parse().ok()?;
             let is_work = name == QUEUE || name == format!("{QUEUE}.suspects");
-            (is_work || name.starts_with("pumasi.delay.")).then_some(messages)
+            let counts = is_work || name.starts_with("pumasi.delay.");
+            (counts && messages > 0).then_some((name, messages))
         });
-        Ok(waiting.sum())
+        let waiting: Vec<_> = waiting.collect();
+        if !waiting.is_empty() {
+            eprintln!("still there: {waiting:?}");
+        }
+        Ok(waiting.iter().map(|(_, messages)| messages).sum())
     }
 
     /// What must be done before the fault's time is noted, because it takes long.

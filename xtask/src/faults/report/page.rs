@@ -2,7 +2,7 @@
 
 use super::{super::Done, shown};
 use crate::process::Result;
-use pumasi_testkit::faults::checker::{Verdict, Violation};
+use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
 use std::{fmt::Write, path::Path, process::Command};
 
 /// Where the page is.
@@ -22,7 +22,8 @@ producer notes each submit before and after the call, the program each run, the 
 fault; a checker reads these ledgers, the dead letters and the lengths of the queues, and nothing
 else that Pumasi says about itself.
 
-- **lost**: accepted, and neither run to its end nor a dead letter.
+- **lost**: accepted, and neither run to its end nor a dead letter 30 s after the last fault; where
+  tasks still waited in a queue by then, these are among them, and the row is red all the same.
 - **extra runs**: runs of a task that had run before, each explained by a fault that found it in
   flight or by a submit that got no answer. One that nothing explains, or one more than a fault may
   cost, makes the row red. In brackets: how many of them ran at the same time as an earlier run.
@@ -32,8 +33,6 @@ else that Pumasi says about itself.
   after a fault of everyone, from its end until something was accepted and something started.
 - **3/n**: no loss in n tasks says, with 95 % confidence, that fewer than 3/n are lost under these
   faults.
-
-For the full queue the node offers a task whose delay is over again after 3 s; its default is 3 min.
 
 One in fifty tasks fails once, and one in fifty is rejected, so retries and dead letters meet the
 faults, too.
@@ -93,9 +92,9 @@ pub(in super::super) fn write(done: &[Done], seed: u64) -> Result {
 fn row(done: &Done) -> String {
     let report = &done.report;
     let verdict = match report.verdict() {
-        Verdict::Green => "green",
-        Verdict::Red => "**red**",
-        Verdict::Invalid => "invalid",
+        Verdict::Green => "green".to_owned(),
+        Verdict::Red => format!("**red**: {}", wrong(report)),
+        Verdict::Invalid => format!("invalid: {}", report.invalid.join("; ")),
     };
     let lost = report.count(Violation::Lost);
     let bound = if lost == 0 && report.accepted > 0 {
@@ -117,6 +116,18 @@ fn row(done: &Done) -> String {
         shown(report.recovered_within(50)),
         shown(report.recovered_within(99)),
     )
+}
+
+/// What makes a row red.
+fn wrong(report: &Report) -> String {
+    let each = report.violations.iter();
+    let mut parts: Vec<String> = each
+        .map(|(violation, ids)| format!("{} × {violation:?}", ids.len()))
+        .collect();
+    if report.left > 0 {
+        parts.push(format!("{} tasks still waited at the end", report.left));
+    }
+    parts.join(", ")
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {
