@@ -178,14 +178,19 @@ fn play_in(
 /// Lets everything come to its end, and looks at what is left.
 fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
     fleet.finish_producer()?;
-    // What is lost never comes to its end; the checker says what it was.
-    let mut looked = Instant::now();
+    // What is lost never comes to its end; the checker says what it was. A node that has just
+    // started tells of empty queues, so nothing may have happened meanwhile, either.
+    let (mut looked, mut seen) = (Instant::now(), 0);
     let _ = until_within(DRAIN, "every task's end", || {
-        let is_time = looked.elapsed() > LOOK_EVERY;
-        if is_time {
-            looked = Instant::now();
+        if unfinished(fleet).is_empty() {
+            return true;
         }
-        unfinished(fleet).is_empty() || (is_time && stage.left(fleet) == Ok(0))
+        if looked.elapsed() < LOOK_EVERY {
+            return false;
+        }
+        let before = std::mem::replace(&mut seen, fleet.ledger_text().len());
+        looked = Instant::now();
+        before == seen && stage.left(fleet) == Ok(0)
     });
     let _ = until_within(EMPTY, "empty queues", || stage.left(fleet) == Ok(0));
     fleet.finish_workers()?;

@@ -40,6 +40,14 @@ faults, too.
 
 /// How the checker is checked, and what is not measured yet.
 const END: &str = "
+## What is known to be red
+
+- Connections that are reset again and again while a failed task is put back: RabbitMQ counts each
+  as a failed delivery, and the worker takes that for the death of a worker. The task becomes a dead
+  letter with the reason `crashed`, and a copy of it is done all the same. Nothing is lost.
+- A queue that is full when the delay of a failed task is over: RabbitMQ keeps the task and offers it
+  again by itself, by default after three minutes. Until then it waits.
+
 ## How the checker is checked
 
 Each of these makes the checker report a violation, in a test with real processes and kills: a
