@@ -46,7 +46,7 @@ const END: &str = "
   as a failed delivery, and the worker takes that for the death of a worker. The task becomes a dead
   letter with the reason `crashed`, and a copy of it is done all the same. Nothing is lost.
 - A queue that is full when the delay of a failed task is over: RabbitMQ keeps the task and offers it
-  again by itself, by default after three minutes. Until then it waits.
+  again by itself later, and until then it waits: for two minutes at least after there was room.
 
 ## How the checker is checked
 
