@@ -101,6 +101,9 @@ struct Known {
     /// The connection that it was learned on: whoever has to connect again looks again.
     generation: u64,
     whole: bool,
+    /// Whether this process has seen the whole before: then its last queue, which is made last,
+    /// stands for it.
+    seen: bool,
     bound: HashSet<QueueName>,
 }
 
@@ -128,17 +131,18 @@ impl Delays {
         let connected = self.link.connection().await;
         connected.map_err(|error| Obstacle::Unavailable(error.to_string()))?;
         let generation = self.link.generation();
-        let whole = {
+        let (whole, seen) = {
             let known = self.known();
-            known.whole && known.generation == generation
+            (known.whole && known.generation == generation, known.seen)
         };
         let destination = Destination::Queue(queue.clone());
         let explain = |failure| explain(&destination, failure);
         if !whole {
-            self.make().await.map_err(explain)?;
+            self.make(seen).await.map_err(explain)?;
             *self.known() = Known {
                 generation,
                 whole: true,
+                seen: true,
                 bound: HashSet::new(),
             };
         }
@@ -170,9 +174,12 @@ impl Delays {
     }
 
     /// Makes what is missing of the ladder; asks for no permission where nothing is.
-    async fn make(&self) -> Result<(), Failure> {
+    async fn make(&self, seen: bool) -> Result<(), Failure> {
         let objects = ladder::objects();
-        match self.look(&objects).await {
+        // Its queues are the last but one each: what follows the last of them is its binding.
+        let last = objects.len().saturating_sub(2);
+        let looked_at = objects.get(last..).filter(|_| seen).unwrap_or(&objects);
+        match self.look(looked_at).await {
             Err(Failure::Reply(NOT_FOUND, _)) => {}
             looked => return looked,
         }

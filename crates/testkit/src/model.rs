@@ -63,6 +63,11 @@ impl Model {
         self.0.state().crash(worker);
     }
 
+    /// The connection of the worker of this name is lost and made anew; the worker lives on.
+    pub fn reset(&self, worker: &str) {
+        self.0.state().reset(worker);
+    }
+
     /// Every task of a queue that is ready, delayed or held, in no order.
     #[must_use]
     pub fn tasks(&self, queue: &QueueName) -> Vec<pumasi_common::Task> {

@@ -80,11 +80,15 @@ async fn handle(shared: Arc<Shared>, placed: Placed) {
     } = placed;
     if !delivery.is_current() {
         debug!(task = %delivery.task().id, "delivery superseded before start");
-        return;
+        return shared.suspects.lost();
     }
     let task = Arc::clone(delivery.task());
+    let returns = delivery.delivery_count();
     let facts = Facts {
-        delivery_count: delivery.delivery_count(),
+        delivery_count: match company {
+            Company::Others => returns,
+            Company::Alone => shared.suspects.deaths(&task.id, returns),
+        },
         waited: delivery.received_at().elapsed(),
         wait_max: shared.wait_max,
         now: since_1970(),
@@ -149,6 +153,12 @@ async fn start(
             let outcome = perform(shared, &task, source, delivery.redelivered(), &run).await;
             if outcome.is_done() {
                 source.finished.add(&task.id);
+            }
+            if !delivery.is_current() {
+                match company {
+                    Company::Others => shared.suspects.lost(),
+                    Company::Alone => shared.suspects.survived(&task.id),
+                }
             }
             if outcome == Outcome::Interrupted && company == Company::Alone {
                 let back = uncounted(&task, &source.queue.suspects());

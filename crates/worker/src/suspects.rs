@@ -12,7 +12,7 @@ use crate::{
 };
 use futures_util::StreamExt;
 use pumasi_common::{
-    Broker, Destination, Publication, QueueKind, QueueName, Settlement, Task, Topology,
+    Broker, Destination, Publication, QueueKind, QueueName, Settlement, Task, TaskId, Topology,
     broker::{ConsumeOptions, Consumer, Delivery},
 };
 use std::{
@@ -30,16 +30,29 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 /// How often a worker looks for suspects that another one left behind.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long a worker runs suspects at a time; then others have their turn for as long.
 const ROUND_MAX: Duration = Duration::from_secs(10);
 /// How long a worker waits for one more suspect before it goes back to its queues.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// For so long after it has lost its broker a worker blames nobody.
+const LOSS_REMEMBERED: Duration = Duration::from_secs(10 * 60);
+/// Most tasks that are remembered as survived; the memory begins anew when it is full.
+const SURVIVED_MAX: usize = 1_000;
+
 /// The suspects of a worker's queues.
+///
+/// RabbitMQ counts a lost connection like a dead worker. A worker that lives on knows better: what
+/// it has run alone and survived counts less by that, and while it has lost its broker lately it
+/// takes no count for a death.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     look: Notify,
+    /// When a delivery was last found to be another worker's by now.
+    lost_at: Mutex<Option<Instant>>,
+    /// How often each task was run alone here and came back all the same.
+    survived: Mutex<HashMap<TaskId, u32>>,
     /// Whether each queue has a queue for suspects.
     made: Mutex<HashMap<QueueName, bool>>,
 }
@@ -48,6 +61,31 @@ impl Suspects {
     /// Has the worker look for suspects now.
     pub(crate) fn look(&self) {
         self.look.notify_one();
+    }
+
+    /// Notes that a delivery went back though this worker lives.
+    pub(crate) fn lost(&self) {
+        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Notes that a task was run alone, went back meanwhile, and this worker lives.
+    pub(crate) fn survived(&self, id: &TaskId) {
+        self.lost();
+        let mut survived = self.survived.lock().unwrap_or_else(PoisonError::into_inner);
+        if survived.len() >= SURVIVED_MAX {
+            survived.clear();
+        }
+        *survived.entry(id.clone()).or_default() += 1;
+    }
+
+    /// How many of the returns of a task that runs alone were deaths, as far as is known here.
+    pub(crate) fn deaths(&self, id: &TaskId, returns: u32) -> u32 {
+        let lost_at = *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost_at.is_some_and(|at| at.elapsed() < LOSS_REMEMBERED) {
+            return 0;
+        }
+        let survived = self.survived.lock().unwrap_or_else(PoisonError::into_inner);
+        returns.saturating_sub(survived.get(id).copied().unwrap_or(0))
     }
 
     /// The queue for suspects of a work queue, made where it is missing; `None` where there can be

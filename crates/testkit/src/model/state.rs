@@ -279,6 +279,25 @@ impl State {
         self.assign(&gone.queue);
     }
 
+    /// The connection of a worker is lost and made anew: what it held is ready again, and counted.
+    pub(crate) fn reset(&mut self, worker: &str) {
+        let theirs = self.consumers.values_mut().filter(|it| it.name == worker);
+        let lost: Vec<(Arc<QueueName>, Entry)> = theirs
+            .flat_map(|it| {
+                let queue = Arc::clone(&it.queue);
+                let held = std::mem::take(&mut it.held).into_values();
+                held.map(move |entry| (Arc::clone(&queue), entry))
+            })
+            .collect();
+        for (queue, mut entry) in lost {
+            entry.redelivered = true;
+            entry.delivery_count += 1;
+            self.step(&entry.task, "in flight", waiting_in(&queue));
+            self.add(&queue, entry);
+            self.assign(&queue);
+        }
+    }
+
     pub(crate) fn crash(&mut self, worker: &str) {
         let theirs: Vec<u64> = self
             .consumers

@@ -5,7 +5,7 @@ use crate::{
     world::{World, task},
 };
 use pumasi_common::{Broker, Destination, Publication, QueueSpec, Topology, wire};
-use pumasi_worker::{Context, HandlerResult, WorkerBuilder};
+use pumasi_worker::{Context, HandlerError, HandlerResult, WorkerBuilder};
 use std::{
     collections::HashMap,
     num::{NonZeroU16, NonZeroU32},
@@ -123,4 +123,32 @@ async fn suspects_take_turns_with_others_and_are_not_blamed_for_stops() {
     world.until("work.suspects", 0).await;
     running.stop().await;
     assert_eq!(left("work.dead"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_is_not_blamed_for_connections_that_its_worker_lost_and_survived() {
+    let world = World::new().await;
+    let suspects = QueueSpec::new(name("work")).suspects();
+    let topology = Topology {
+        queues: vec![suspects.clone()],
+        topics: vec![],
+    };
+    world.model.ensure_topology(&topology).await.unwrap();
+    let destination = Destination::Queue(suspects.name.clone());
+    let publication = Publication::new(destination, task("slow"));
+    world.model.publish(publication).await;
+    let worker = world.worker(|_| {}).handle("slow", async |_: Context| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Err::<(), _>(HandlerError::fail("not done"))
+    });
+    let running = world.start(worker.unwrap());
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        world.model.reset("w");
+    }
+    // The last one that is begun is settled: it failed, and is tried again.
+    world.until("work.suspects", 0).await;
+    assert_eq!(world.tasks("work.dead"), []);
+    assert_eq!(world.tasks("work")[0].attempt.get(), 2);
+    running.stop().await;
 }
