@@ -43,7 +43,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -62,10 +62,15 @@ pub(crate) struct Publisher {
     jobs: mpsc::Sender<Job>,
     window: Arc<Semaphore>,
     window_bytes: Arc<Semaphore>,
+    /// Held from the wait for room to the handing-over, so that nobody overtakes.
+    order: Mutex<()>,
     delays: Delays,
     settings: ConnectionSettings,
     stop: CancellationToken,
 }
+
+/// A place among the publishes in flight, and one for its bytes.
+type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// One publication on its way.
 #[derive(Debug)]
@@ -79,7 +84,7 @@ pub(crate) struct Job {
     deadline: Instant,
     state: Arc<AtomicU8>,
     reply: oneshot::Sender<PublishOutcome>,
-    _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _room: Room,
 }
 
 impl Job {
@@ -132,6 +137,7 @@ impl Publisher {
             jobs,
             window: Arc::new(Semaphore::new(window)),
             window_bytes: Arc::new(Semaphore::new(bytes_total(settings))),
+            order: Mutex::default(),
             delays,
             settings: settings.clone(),
             stop,
@@ -175,7 +181,7 @@ impl Publisher {
             Err(refusal) => return PublishOutcome::Refused(id, refusal),
         };
         let room = timeout_at(deadline, self.room(publication.task.payload.len())).await;
-        let Ok(Some(room)) = room else {
+        let Ok(Some((room, order))) = room else {
             return PublishOutcome::Refused(id, unavailable("the publish window stayed full"));
         };
         let (reply, answer) = oneshot::channel();
@@ -195,6 +201,7 @@ impl Publisher {
         if !matches!(timeout_at(deadline, self.jobs.send(job)).await, Ok(Ok(()))) {
             return PublishOutcome::Refused(id, unavailable("the broker is closed"));
         }
+        drop(order);
         if let Ok(Ok(outcome)) = timeout_at(deadline, answer).await {
             return outcome;
         }
@@ -208,7 +215,8 @@ impl Publisher {
         PublishOutcome::Unknown(id, Uncertainty { problem })
     }
 
-    async fn room(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    async fn room(&self, bytes: usize) -> Option<(Room, MutexGuard<'_, ()>)> {
+        let order = self.order.lock().await;
         let bytes = u32::try_from(bytes.min(bytes_total(&self.settings))).ok()?;
         let one = self.window.clone().acquire_owned().await.ok()?;
         let many = self
@@ -217,7 +225,7 @@ impl Publisher {
             .acquire_many_owned(bytes)
             .await
             .ok()?;
-        Some((one, many))
+        Some(((one, many), order))
     }
 
     /// Waits until nothing is in flight, at most `limit`, then stops the actor.

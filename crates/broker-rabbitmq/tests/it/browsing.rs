@@ -84,7 +84,7 @@ fn a_queue_of_large_tasks_stays_in_order_too() {
         let body = "x".repeat(64 * 1024);
         let bodies = (0..LARGE).map(|number| format!("{number} {body}"));
         publish_all(&broker, "work", bodies.collect()).await;
-        for _ in 0..2 {
+        for round in 0..2 {
             until_ready(&broker, "work", LARGE as u64).await;
             let mut browser = browse(&broker, "work").await;
             let seen = seen(&mut browser).await;
@@ -92,7 +92,14 @@ fn a_queue_of_large_tasks_stays_in_order_too() {
                 .iter()
                 .map(|text| text.split(' ').next().unwrap())
                 .collect();
-            assert_eq!(seen, numbers(0..LARGE));
+            let expected = numbers(0..LARGE);
+            let first = (0..LARGE).find(|at| seen[*at] != expected[*at]);
+            assert_eq!(
+                first,
+                None,
+                "out of order in round {round}, {:?}",
+                node.version()
+            );
             browser.close().await;
         }
         broker.close().await;

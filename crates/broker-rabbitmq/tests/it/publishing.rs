@@ -2,7 +2,7 @@
 
 use super::*;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use pumasi_common::{Diagnostic, ErrorCode, Refusal, TopicName};
+use pumasi_common::{Diagnostic, ErrorCode, Refusal, Settlement, TopicName};
 use std::collections::HashSet;
 
 #[test]
@@ -150,6 +150,38 @@ fn a_payload_over_the_brokers_own_limit_costs_its_neighbours_nothing() {
             PublishOutcome::Unknown(_, why) => panic!("{why}"),
         }
         until_ready(&broker, "work", if takes_it { 3 } else { 2 }).await;
+        broker.close().await;
+    });
+}
+
+#[test]
+fn tasks_that_wait_for_room_leave_in_their_order() {
+    together(|node| async move {
+        let broker = open_with(ConnectionSettings {
+            publish_window_bytes: 8 * 1024,
+            ..ConnectionSettings::of_url(&node.new_vhost_url())
+        });
+        let broker = broker.await.unwrap();
+        declare(&broker, "work", QueueKind::Quorum).await;
+        // Of different sizes: the small ones would find room before the large.
+        let texts: Vec<String> = (0..2_000)
+            .map(|number: usize| format!("{number} {}", "x".repeat(number * 997 % 4_000)))
+            .collect();
+        let all = texts.iter().map(|text| publish(&broker, "work", text));
+        futures_util::future::join_all(all).await;
+        let mut consumer = consume(&broker, "work", 100).await;
+        for expected in &texts {
+            let delivery = next(&mut consumer).await;
+            let came = payload(&delivery);
+            assert!(
+                came == *expected,
+                "{:?} came in place of {:?}",
+                came.get(..5),
+                expected.get(..5)
+            );
+            delivery.settle(Settlement::Ack).unwrap();
+        }
+        consumer.close().await;
         broker.close().await;
     });
 }

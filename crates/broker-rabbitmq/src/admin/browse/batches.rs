@@ -4,9 +4,9 @@
 //! ever; so the next batch needs the next consumer. (`basic.get` would do without, but is slow, and
 //! what it hands out counts as one consumer each.)
 //!
-//! A quorum queue takes back in order what one consumer gives back at once, up to 32 tasks. Several
-//! such commands on their way keep their order on an idle broker and not on a busy one. So little is
-//! given back at a time, and each is waited for before the next.
+//! A quorum queue takes back in order what one consumer gives back at once, up to 32 tasks, and its
+//! client inside RabbitMQ sends up to 32 such commands in order; what is more comes in any order. So
+//! little is given back at a time, and it is waited for before more follows.
 
 use crate::topology::object::Failure;
 use futures_util::StreamExt;
@@ -37,6 +37,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 const SILENT_MAX: u32 = 4;
 /// Tasks of one batch that are given back with one command.
 const BACK_TASKS: usize = 32;
+/// Commands that are sent before they are waited for.
+const BACK_COMMANDS: usize = 16;
 /// How long they may take until they are ready, and how long nothing may change meanwhile: somebody
 /// else may have taken them already, and a busy broker takes its time.
 const BACK_LIMIT: Duration = Duration::from_secs(30);
@@ -141,17 +143,22 @@ impl Batches {
     /// Gives back everything but these, batch by batch, so that all is where it was.
     pub(super) async fn give_back(self, settled: &HashSet<u64>) -> Result<(), Failure> {
         let before = self.ready().await?;
-        let mut back = 0;
-        for (last, count) in self.commands(settled) {
+        // The first is waited for by itself: with it, all settlements that were sent before.
+        let (mut sent, mut back) = (BACK_COMMANDS - 1, 0);
+        let mut commands = self.commands(settled).peekable();
+        while let Some((last, count)) = commands.next() {
             let options = BasicNackOptions {
                 multiple: true,
                 requeue: true,
             };
             self.channel.basic_nack(last, options).await?;
-            back += count;
-            // After the last, too: what is on its way when the channel is closed comes back as if
-            // we had crashed.
-            self.until_ready(before.saturating_add(back)).await?;
+            (sent, back) = (sent + 1, back + count);
+            // At the end, too: what is on its way when the channel is closed comes back as if we
+            // had crashed.
+            if sent == BACK_COMMANDS || commands.peek().is_none() {
+                self.until_ready(before.saturating_add(back)).await?;
+                sent = 0;
+            }
         }
         Ok(())
     }
@@ -177,7 +184,7 @@ impl Batches {
         let end = Instant::now() + BACK_LIMIT;
         let (mut ready, mut changed) = (self.ready().await?, Instant::now());
         while ready < count && Instant::now() < end && changed.elapsed() < BACK_STILL {
-            sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(5)).await;
             let now = self.ready().await?;
             if now != ready {
                 (ready, changed) = (now, Instant::now());
