@@ -1,8 +1,21 @@
-//! A TCP proxy that does what networks do: cut, swallow, refuse, and come back.
+//! A TCP proxy that does what networks do: cut, swallow, delay, refuse, and come back.
 //!
 //! It runs on a thread of its own, so that tests with and without a runtime can use it. A fault
-//! is in force when its call returns.
+//! is in force when its call returns, but for [`Proxy::finish`] and [`Proxy::trap`], which take
+//! hold of what is carried next.
 
+mod frames;
+mod lane;
+mod orders;
+#[cfg(test)]
+mod tests;
+mod trap;
+
+pub use orders::{Latency, Pace};
+pub use trap::{ACK, Spot, Trap};
+
+use lane::{Lane, Stop};
+use orders::Orders;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -12,12 +25,12 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     runtime::Runtime,
     sync::watch,
     task::JoinHandle,
 };
+use trap::Traps;
 
 /// How long a fault may take to be in force.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -31,12 +44,25 @@ pub enum Cut {
     Reset,
 }
 
-/// What the open connections are told.
+/// One direction of every connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Forward,
-    Swallow,
-    End(Cut),
+pub enum Way {
+    /// From who connected.
+    ToServer,
+    /// To who connected.
+    ToClient,
+}
+
+impl Way {
+    /// Both directions.
+    pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+
+    fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
 }
 
 /// Forwards every connection to one port of this machine, until told otherwise.
@@ -45,7 +71,8 @@ pub struct Proxy {
     runtime: Option<Runtime>,
     port: u16,
     target: SocketAddr,
-    orders: watch::Sender<Order>,
+    orders: watch::Sender<Orders>,
+    traps: Arc<Traps>,
     listener: Mutex<Option<JoinHandle<()>>>,
     taken: Arc<AtomicUsize>,
 }
@@ -67,7 +94,8 @@ impl Proxy {
             ),
             port: crate::rabbitmq::free_port(),
             target: (Ipv4Addr::LOCALHOST, port).into(),
-            orders: watch::Sender::new(Order::Forward),
+            orders: watch::Sender::default(),
+            traps: Arc::default(),
             listener: Mutex::new(None),
             taken: Arc::default(),
         };
@@ -87,21 +115,57 @@ impl Proxy {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// How many bytes it has passed on since its start.
+    #[must_use]
+    pub fn carried(&self, way: Way) -> u64 {
+        self.traps.carried(way)
+    }
+
+    /// How many traps have sprung since its start.
+    #[must_use]
+    pub fn sprung(&self) -> usize {
+        self.traps.sprung()
+    }
+
     /// Cuts every open connection. New ones are taken and forwarded.
     ///
     /// # Panics
     /// When the connections do not end.
     pub fn cut(&self, how: Cut) {
-        self.orders.send_replace(Order::End(how));
-        // Each connection holds a receiver, and so does the listener while there is one.
+        self.orders.send_replace(Orders {
+            end: Some(how),
+            ..Orders::default()
+        });
+        // Each connection holds receivers, and so does the listener while there is one.
         let kept = usize::from(self.is_listening());
         until(|| self.orders.receiver_count() <= kept);
-        self.orders.send_replace(Order::Forward);
+        self.orders.send_replace(Orders::default());
     }
 
     /// Keeps connections open and takes new ones, and lets nothing through: a black hole.
     pub fn swallow(&self) {
-        self.orders.send_replace(Order::Swallow);
+        for way in Way::BOTH {
+            self.pace(way, Pace::Swallow);
+        }
+    }
+
+    /// How fast everything goes in this direction, in open connections and new ones.
+    pub fn pace(&self, way: Way, pace: Pace) {
+        self.orders
+            .send_modify(|orders| orders.paces[way.index()] = pace);
+    }
+
+    /// Ends one direction of every open connection: who listens there reads the end of the stream,
+    /// what is still said there is lost, and the other direction goes on.
+    pub fn finish(&self, way: Way) {
+        self.orders
+            .send_modify(|orders| orders.finished[way.index()] += 1);
+    }
+
+    /// Cuts the connection that is the first to reach this spot, and no other. One trap at a time:
+    /// a new one takes the place of one that has not sprung.
+    pub fn trap(&self, trap: Trap) {
+        self.traps.set(Some(trap));
     }
 
     /// Cuts every open connection and refuses new ones.
@@ -116,12 +180,14 @@ impl Proxy {
         self.cut(Cut::Reset);
     }
 
-    /// Forwards again, what was swallowed too.
+    /// Forwards again, what was swallowed too, and takes a trap away that has not sprung.
     ///
     /// # Panics
     /// When the port was taken meanwhile.
     pub fn heal(&self) {
-        self.orders.send_replace(Order::Forward);
+        self.traps.set(None);
+        self.orders
+            .send_modify(|orders| orders.paces = Orders::default().paces);
         if !self.is_listening() {
             self.listen();
         }
@@ -132,14 +198,14 @@ impl Proxy {
         let port = self.port;
         let (bound, is_bound) = std::sync::mpsc::channel();
         let (target, orders) = (self.target, self.orders.subscribe());
-        let taken = Arc::clone(&self.taken);
+        let (taken, traps) = (Arc::clone(&self.taken), Arc::clone(&self.traps));
         let listener = runtime.spawn(async move {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
             let listener = listener.expect("the proxy's port is free");
             let _ = bound.send(());
             while let Ok((client, _)) = listener.accept().await {
                 taken.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(carry(client, target, orders.clone()));
+                tokio::spawn(carry(client, target, orders.clone(), Arc::clone(&traps)));
             }
         });
         *self.slot() = Some(listener);
@@ -164,27 +230,34 @@ impl Drop for Proxy {
 }
 
 /// Carries one connection to its end.
-async fn carry(mut client: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Order>) {
+async fn carry(
+    mut client: TcpStream,
+    target: SocketAddr,
+    mut orders: watch::Receiver<Orders>,
+    traps: Arc<Traps>,
+) {
     // An absent target is a connection that ends at once.
     let Ok(mut server) = TcpStream::connect(target).await else {
         return;
     };
+    // A frame that waits for company would come later than it was sent.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let how = {
-        let both_ways = copy_bidirectional(&mut client, &mut server);
-        tokio::pin!(both_ways);
-        loop {
-            let order = *orders.borrow_and_update();
-            if let Order::End(how) = order {
-                break how;
-            }
-            tokio::select! {
-                biased;
-                changed = orders.changed() => if changed.is_err() { return },
-                _ = &mut both_ways, if order == Order::Forward => return,
-            }
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        let lane = |way, ends| Lane::new(way, ends, orders.clone(), Arc::clone(&traps));
+        let there = lane(Way::ToServer, (from_client, to_server));
+        let back = lane(Way::ToClient, (from_server, to_client));
+        tokio::select! {
+            biased;
+            how = ordered(&mut orders) => how,
+            ended = async { tokio::try_join!(there.run(), back.run()) } => match ended {
+                Err(Stop::Cut(how)) => Some(how),
+                Err(Stop::Gone) | Ok(_) => None,
+            },
         }
     };
-    if how == Cut::Reset {
+    if how == Some(Cut::Reset) {
         for stream in [&client, &server] {
             // A stream that is gone already needs no reset.
             let _ = stream.set_zero_linger();
@@ -192,100 +265,16 @@ async fn carry(mut client: TcpStream, target: SocketAddr, mut orders: watch::Rec
     }
 }
 
+/// How the connection is to end, when that is ordered; `None` when the proxy ends.
+async fn ordered(orders: &mut watch::Receiver<Orders>) -> Option<Cut> {
+    let ends = orders.wait_for(|orders| orders.end.is_some()).await;
+    ends.ok().and_then(|orders| orders.end)
+}
+
 fn until(condition: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !condition() {
         assert!(Instant::now() < end, "the fault is not in force");
         std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        io::{ErrorKind, Read, Write},
-        net::{TcpListener as Listener, TcpStream as Stream},
-    };
-
-    /// A server that gives back what it gets, and a proxy before it.
-    fn echo() -> Proxy {
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                std::thread::spawn(move || {
-                    let mut back = stream.try_clone().unwrap();
-                    std::io::copy(&mut stream, &mut back)
-                });
-            }
-        });
-        Proxy::to(port)
-    }
-
-    fn connect(proxy: &Proxy) -> Stream {
-        let stream = Stream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream
-    }
-
-    /// Says a byte and hears it again.
-    fn talk(stream: &mut Stream) {
-        stream.write_all(b"a").unwrap();
-        stream.read_exact(&mut [0]).unwrap();
-    }
-
-    #[test]
-    fn a_cut_is_an_end_or_a_reset_and_new_connections_are_forwarded() {
-        let proxy = echo();
-        let mut first = connect(&proxy);
-        talk(&mut first);
-        assert_eq!(proxy.taken(), 1);
-        proxy.cut(Cut::Finish);
-        assert_eq!(first.read(&mut [0]).unwrap(), 0);
-        let mut second = connect(&proxy);
-        talk(&mut second);
-        proxy.cut(Cut::Reset);
-        assert_eq!(
-            second.read(&mut [0]).unwrap_err().kind(),
-            ErrorKind::ConnectionReset
-        );
-        talk(&mut connect(&proxy));
-    }
-
-    #[test]
-    fn what_was_swallowed_comes_through_when_it_heals() {
-        let proxy = echo();
-        let mut stream = connect(&proxy);
-        talk(&mut stream);
-        proxy.swallow();
-        stream.write_all(b"b").unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
-        assert!(stream.read_exact(&mut [0]).is_err());
-        proxy.heal();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let mut heard = [0];
-        stream.read_exact(&mut heard).unwrap();
-        assert_eq!(&heard, b"b");
-    }
-
-    #[test]
-    fn a_refused_connection_is_refused_until_it_heals() {
-        let proxy = echo();
-        let mut before = connect(&proxy);
-        talk(&mut before);
-        proxy.refuse();
-        assert!(before.read_exact(&mut [0]).is_err());
-        assert_eq!(
-            Stream::connect((Ipv4Addr::LOCALHOST, proxy.port()))
-                .unwrap_err()
-                .kind(),
-            ErrorKind::ConnectionRefused
-        );
-        proxy.heal();
-        talk(&mut connect(&proxy));
     }
 }
