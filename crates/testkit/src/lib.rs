@@ -14,6 +14,7 @@
 pub mod bench;
 pub mod collector;
 pub mod conformance;
+pub mod disk;
 pub mod faults;
 pub mod golden;
 pub mod http;
