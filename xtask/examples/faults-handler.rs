@@ -1,7 +1,10 @@
 //! A handler that notes in a ledger what it does. Started by workers under `cargo xtask faults`
 //! with `LEDGER WORKER`; the payload says how long it works and how it ends: `25 done`.
 
-use pumasi_testkit::faults::ledger::{Event, Ledger, Outcome, now};
+use pumasi_testkit::faults::{
+    ledger::{Event, Ledger, Outcome, now},
+    orders::Work,
+};
 use std::{env, io::Read, path::Path, process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
@@ -26,12 +29,12 @@ fn main() -> ExitCode {
     std::io::stdin()
         .read_to_string(&mut payload)
         .expect("a payload");
-    let (work, end) = payload.split_once(' ').unwrap_or(("0", "done"));
-    std::thread::sleep(Duration::from_millis(work.parse().unwrap_or(0)));
-    let (outcome, status) = match end {
-        "rejected" => (Outcome::Rejected, 65),
-        "flaky" if attempt <= 1 => (Outcome::Failed, 1),
-        _ => (Outcome::Done, 0),
+    let Work { ms, outcome } = Work::of(&payload, attempt);
+    std::thread::sleep(Duration::from_millis(ms));
+    let status = match outcome {
+        Outcome::Rejected => 65,
+        Outcome::Failed => 1,
+        Outcome::Done => 0,
     };
     if outcome == Outcome::Done {
         note(Event::Effect {

@@ -4,15 +4,15 @@
 //! tasks do follows from the seed; the machine adds its own chance.
 
 mod fleet;
-mod inject;
+mod making;
 mod report;
 mod rows;
+mod stage;
 #[cfg(test)]
 mod teeth;
 
 use crate::process::{Result, cargo};
 use fleet::{Fleet, Programs, QUEUE, until_within};
-use inject::Stage;
 use pumasi_testkit::{
     faults::{
         checker::{self, Remains, Report},
@@ -21,6 +21,7 @@ use pumasi_testkit::{
     rabbitmq::RabbitMq,
 };
 use rows::{Broker, Row};
+use stage::Stage;
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -53,14 +54,17 @@ pub(crate) enum Profile {
     /// A few minutes for everything
     Ci,
     /// Ten times that
-    Long,
+    Nightly,
+    /// The row of everything again and again, each broker in turn, for an hour
+    Soak,
 }
 
 impl Profile {
     fn factor(self) -> u32 {
         match self {
             Self::Ci => 1,
-            Self::Long => 10,
+            Self::Nightly => 10,
+            Self::Soak => 6,
         }
     }
 }
@@ -142,6 +146,7 @@ fn build() -> Result<Programs> {
     Ok(Programs {
         pumasi: folder.join("pumasi"),
         producer: folder.join("examples/faults-producer"),
+        worker: folder.join("examples/faults-worker"),
         handler: folder.join("examples/faults-handler"),
     })
 }
@@ -169,7 +174,7 @@ fn play_in(
 ) -> Result<Report> {
     let stage = Stage::new(place, row, folder);
     let mut fleet = Fleet::start(programs, row, seed, &stage.url, folder)?;
-    stage.break_things(&mut fleet, row, seed)?;
+    making::break_things(&stage, &mut fleet, row, seed)?;
     let remains = settle(&mut fleet, &stage)?;
     let lines = ledger::read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     Ok(checker::check(&lines, &remains, &row.plan()))

@@ -1,6 +1,6 @@
 //! The processes of a row: workers and a producer, each in its own log, ended with the row.
 
-use super::rows::{CONCURRENCY, Row, WORKERS};
+use super::rows::{CONCURRENCY, Handlers, Row, WORKERS};
 use crate::process::Result;
 use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
 use serde_json::Value;
@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Programs {
     pub(super) pumasi: PathBuf,
     pub(super) producer: PathBuf,
+    pub(super) worker: PathBuf,
     pub(super) handler: PathBuf,
 }
 
@@ -98,14 +99,30 @@ impl<'a> Fleet<'a> {
     pub(super) fn start_worker(&mut self) -> Result {
         self.started += 1;
         let name = format!("w{}", self.started);
-        let mut command = self.pumasi(&["worker", "-q", QUEUE, "--name", &name]);
+        let mut command = match self.row.handlers {
+            Handlers::Programs => {
+                let mut command = self.pumasi(&["worker", "-q", QUEUE, "--name", &name]);
+                command
+                    .args(["-c", &CONCURRENCY.to_string()])
+                    .args(self.row.worker_arguments)
+                    .arg("--exec")
+                    .arg(&self.programs.handler)
+                    .arg(self.ledger_path())
+                    .arg(&name);
+                command
+            }
+            Handlers::Functions => {
+                let mut command = dying_with_us(&self.programs.worker);
+                command
+                    .arg(self.ledger_path())
+                    .env("PUMASI__BROKER__URL", &self.url)
+                    .env("PUMASI__WORKER__QUEUES", QUEUE)
+                    .env("PUMASI__WORKER__NAME", &name)
+                    .env("PUMASI__WORKER__CONCURRENCY", CONCURRENCY.to_string());
+                command
+            }
+        };
         command
-            .args(["-c", &CONCURRENCY.to_string()])
-            .args(self.row.worker_arguments)
-            .arg("--exec")
-            .arg(&self.programs.handler)
-            .arg(self.ledger_path())
-            .arg(&name)
             .env("PUMASI__BROKER__HEARTBEAT", "1s")
             .env("PUMASI__BROKER__CONNECT_TIMEOUT", "2s")
             .env("PUMASI__WORKER__RETRY__DELAY_BASE", "200ms");
@@ -128,7 +145,7 @@ impl<'a> Fleet<'a> {
             bug: self.row.bug,
         };
         let orders = serde_json::to_string(&orders).map_err(|error| error.to_string())?;
-        let mut command = Command::new(&self.programs.producer);
+        let mut command = dying_with_us(&self.programs.producer);
         let child = self.spawn(command.arg(orders), "producer")?;
         self.producer = Some(child);
         Ok(())
@@ -175,7 +192,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn pumasi(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.programs.pumasi);
+        let mut command = dying_with_us(&self.programs.pumasi);
         command
             .args(["--broker", &self.url])
             .args(arguments)
@@ -212,6 +229,14 @@ impl Drop for Fleet<'_> {
             let _ = child.wait();
         }
     }
+}
+
+/// A command of a program that is killed when this process ends, however that happens. The tool
+/// becomes the program, so that its number is the child's.
+fn dying_with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Sends a signal to a process of ours.

@@ -1,10 +1,20 @@
-//! The rows of the matrix: which fault, on which broker, how much of it.
+//! The rows of the matrix: which faults, on which broker, how much of it. Each family of rows has
+//! the code that makes its faults beside it.
 
-use super::Options;
+mod cluster;
+mod file;
+mod mix;
+mod network;
+mod node;
+mod processes;
+
+use super::{Options, Profile, fleet::Fleet, making::Making};
+use crate::process::Result;
 use pumasi_testkit::{
-    faults::{checker::Plan, ledger::Kind, orders::Bug},
+    faults::{checker::Plan, ledger::Nature, orders::Bug},
     rabbitmq::Version,
 };
+use std::time::Duration;
 
 /// Workers at once.
 pub(super) const WORKERS: usize = 3;
@@ -44,12 +54,32 @@ impl Broker {
     }
 }
 
-/// What is hit.
+/// Every broker.
+const ALL: &[Broker] = &Broker::ALL;
+/// The brokers that are a process of their own.
+const NODES: &[Broker] = &[Broker::RabbitMq3, Broker::RabbitMq4];
+/// The broker that is a file.
+const FILE: &[Broker] = &[Broker::Embedded];
+
+/// Something that is broken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    /// What the ledger calls it.
+    pub(super) name: &'static str,
+    /// What it does to the runs of whom it hits.
+    pub(super) nature: Nature,
+    /// Makes it once or a few times, and notes each with its begin, its end and the proof that it
+    /// took hold.
+    pub(super) make: fn(&Making<'_>, &mut Fleet<'_>) -> Result,
+}
+
+/// Where the handlers of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Victim {
-    Worker,
-    Producer,
-    Everyone,
+pub(super) enum Handlers {
+    /// A program per task, started by `pumasi worker`.
+    Programs,
+    /// Functions in a worker that is written with the library.
+    Functions,
 }
 
 /// One row.
@@ -59,40 +89,48 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     /// What it is in a table.
     pub(super) title: &'static str,
-    pub(super) kind: Kind,
-    pub(super) victim: Victim,
+    /// What is broken; one of them each time.
+    pub(super) faults: &'static [Fault],
+    /// How often something is broken, at least.
+    pub(super) times: u32,
     pub(super) on: &'static [Broker],
-    /// Fewest tasks, and faults.
+    /// Fewest tasks.
     pub(super) tasks: u32,
-    pub(super) faults: u32,
     /// Longest work of a task, in milliseconds.
     pub(super) work_ms: u64,
     /// Tasks in a burst, and milliseconds from one to the next.
     pub(super) burst: u32,
     pub(super) pause_ms: u64,
+    /// Shortest and longest pause before a fault, in milliseconds.
+    pub(super) rest_ms: (u64, u64),
+    /// Where the handlers are.
+    pub(super) handlers: Handlers,
+    /// Whether everybody reaches the node through a proxy.
+    pub(super) is_proxied: bool,
+    /// Longest recovery that is aimed at, for 99 of 100 faults.
+    pub(super) goal: Option<Duration>,
     /// What the producer does wrong on purpose.
     pub(super) bug: Option<Bug>,
     /// What the workers are told besides.
     pub(super) worker_arguments: &'static [&'static str],
 }
 
-const BOTH: &[Broker] = &Broker::ALL;
-const NODES: &[Broker] = &[Broker::RabbitMq3, Broker::RabbitMq4];
-const FILE: &[Broker] = &[Broker::Embedded];
-
 impl Row {
-    const fn of(name: &'static str, title: &'static str, kind: Kind, victim: Victim) -> Self {
+    const fn of(name: &'static str, title: &'static str, faults: &'static [Fault]) -> Self {
         Self {
             name,
             title,
-            kind,
-            victim,
-            on: BOTH,
+            faults,
+            times: 5,
+            on: ALL,
             tasks: 300,
-            faults: 5,
             work_ms: 200,
             burst: 30,
             pause_ms: 300,
+            rest_ms: (300, 900),
+            handlers: Handlers::Programs,
+            is_proxied: false,
+            goal: None,
             bug: None,
             worker_arguments: &[],
         }
@@ -102,7 +140,7 @@ impl Row {
     pub(super) fn plan(&self) -> Plan {
         Plan {
             tasks: self.tasks as usize,
-            faults: self.faults as usize,
+            faults: self.times as usize,
             concurrency: CONCURRENCY,
             workers: WORKERS,
             window: self.burst as usize,
@@ -110,89 +148,15 @@ impl Row {
     }
 }
 
-/// Every row; the one that kills the node comes last, since rows share it.
+/// Every row; those that end the node come last, since rows share it.
 fn all() -> Vec<Row> {
-    use Victim::{Everyone, Producer, Worker};
-    vec![
-        Row::of("worker-kill", "kill -9 of a worker", Kind::Kill, Worker),
-        Row::of(
-            "worker-term",
-            "SIGTERM to a worker",
-            Kind::Terminate,
-            Worker,
-        ),
-        Row::of(
-            "worker-term-twice",
-            "SIGTERM twice to a worker",
-            Kind::TerminateTwice,
-            Worker,
-        ),
-        Row {
-            faults: 10,
-            work_ms: 20,
-            burst: 40,
-            ..Row::of(
-                "producer-kill",
-                "kill -9 of the producer in mid-burst",
-                Kind::Kill,
-                Producer,
-            )
-        },
-        Row {
-            on: FILE,
-            ..Row::of("all-kill", "kill -9 of all processes", Kind::Kill, Everyone)
-        },
-        Row {
-            on: NODES,
-            ..Row::of(
-                "close",
-                "the broker closes all connections",
-                Kind::Close,
-                Everyone,
-            )
-        },
-        Row {
-            on: NODES,
-            faults: 10,
-            ..Row::of("reset", "all connections are reset", Kind::Reset, Everyone)
-        },
-        Row {
-            on: NODES,
-            faults: 3,
-            ..Row::of(
-                "worker-stop",
-                "SIGSTOP of a worker beyond its heartbeat, SIGCONT",
-                Kind::Stop,
-                Worker,
-            )
-        },
-        Row {
-            on: NODES,
-            faults: 1,
-            burst: 60,
-            ..Row::of(
-                "queue-full",
-                "the queue is full (reject-publish)",
-                Kind::Full,
-                Everyone,
-            )
-        },
-        Row {
-            on: NODES,
-            faults: 1,
-            ..Row::of("memory-alarm", "memory alarm", Kind::Alarm, Everyone)
-        },
-        Row {
-            on: NODES,
-            faults: 1,
-            ..Row::of(
-                "broker-kill",
-                "kill -9 of the broker, and its restart",
-                Kind::BrokerKill,
-                Everyone,
-            )
-        },
-    ]
+    let mut rows = processes::rows();
+    rows.extend(file::rows());
+    rows.extend(network::rows());
+    rows.extend(node::rows());
+    rows.extend(cluster::rows());
+    rows.extend(mix::rows());
+    rows
 }
 
 /// The row of a name.
@@ -203,12 +167,15 @@ pub(super) fn named(name: &str) -> Option<Row> {
 
 /// The rows that are wanted on a broker.
 pub(super) fn wanted(broker: Broker, options: &Options) -> Vec<Row> {
-    let name = options.row.as_deref();
+    let name = match (options.row.as_deref(), options.profile) {
+        (None, Profile::Soak) => Some(mix::NAME),
+        (name, _) => name,
+    };
     let mut rows = all();
     rows.retain(|row| row.on.contains(&broker) && name.is_none_or(|name| row.name == name));
     for row in &mut rows {
-        row.tasks *= options.profile.factor();
-        row.faults *= options.profile.factor();
+        let factor = options.profile.factor();
+        (row.tasks, row.times) = (row.tasks * factor, row.times * factor);
     }
     rows
 }

@@ -10,7 +10,7 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-use super::ledger::{Kind, Line};
+use super::ledger::Line;
 use history::History;
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
@@ -80,10 +80,10 @@ pub enum Violation {
 }
 
 /// What became of one fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Recovery {
     /// What it was.
-    pub kind: Kind,
+    pub name: String,
     /// How long until what it hit was running again; `None` where it hit nothing that shows it.
     pub took: Option<Duration>,
     /// Further runs that it explains.

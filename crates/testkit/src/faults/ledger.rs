@@ -84,7 +84,9 @@ pub enum Event {
         /// Its number.
         fault: u32,
         /// What it is.
-        kind: Kind,
+        name: String,
+        /// What it does to runs.
+        nature: Nature,
         /// Whom it hits.
         target: Target,
     },
@@ -131,28 +133,19 @@ pub enum Outcome {
     Rejected,
 }
 
-/// What a fault is.
+/// What a fault does to the runs of whom it hits, which says what it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// SIGKILL to a process.
-    Kill,
-    /// SIGTERM to a worker: it finishes what it runs.
-    Terminate,
-    /// SIGTERM twice: it stops at once.
-    TerminateTwice,
-    /// SIGSTOP to a worker and its handlers for longer than its heartbeat, then SIGCONT.
-    Stop,
-    /// The broker closes every connection.
-    Close,
-    /// Every connection is reset.
-    Reset,
-    /// The broker is killed and started again.
-    BrokerKill,
-    /// The broker stops reading from who publishes.
-    Alarm,
-    /// The queue takes no more.
-    Full,
+pub enum Nature {
+    /// They end at once: the processes are killed.
+    Kills,
+    /// They come to their end, and no other begins: no task runs again for this.
+    Drains,
+    /// They go on while their tasks may be given to others: what is between worker and broker is
+    /// gone, or the worker stands still.
+    Severs,
+    /// They go on undisturbed; only submits are hit.
+    Blocks,
 }
 
 /// Whom a fault hits.

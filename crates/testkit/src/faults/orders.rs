@@ -1,5 +1,6 @@
 //! What the producer of a fault run is to do.
 
+use super::ledger::Outcome;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -55,6 +56,31 @@ impl Orders {
             _ => "done",
         };
         format!("{work} {end}")
+    }
+}
+
+/// What a payload asks a handler for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// How long it works, in milliseconds.
+    pub ms: u64,
+    /// How it ends.
+    pub outcome: Outcome,
+}
+
+impl Work {
+    /// Reads a payload of [`Orders::payload`] for an attempt.
+    #[must_use]
+    pub fn of(payload: &str, attempt: u32) -> Self {
+        let (ms, end) = payload.split_once(' ').unwrap_or(("0", "done"));
+        Self {
+            ms: ms.parse().unwrap_or(0),
+            outcome: match end {
+                "rejected" => Outcome::Rejected,
+                "flaky" if attempt <= 1 => Outcome::Failed,
+                _ => Outcome::Done,
+            },
+        }
     }
 }
 

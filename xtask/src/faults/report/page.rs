@@ -1,6 +1,6 @@
 //! docs/reliability.md, written from a run.
 
-use super::{super::Done, shown};
+use super::{super::Done, goal, shown};
 use crate::process::Result;
 use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
 use std::{fmt::Write, path::Path, process::Command};
@@ -112,7 +112,7 @@ fn row(done: &Done) -> String {
         "–".to_owned()
     };
     format!(
-        "| {} | {} | {verdict} | {} | {} ({}) | {lost} | {} ({}) | {} | {} / {} | {bound} |\n",
+        "| {} | {} | {verdict} | {} | {} ({}) | {lost} | {} ({}) | {} | {} / {}{} | {bound} |\n",
         done.row.title,
         done.broker.name(),
         report.accepted,
@@ -123,6 +123,7 @@ fn row(done: &Done) -> String {
         report.dead,
         shown(report.recovered_within(50)),
         shown(report.recovered_within(99)),
+        goal(done),
     )
 }
 

@@ -1,6 +1,6 @@
 //! A ledger, sorted by what it is about.
 
-use crate::faults::ledger::{Event, Kind, Line, Outcome, Target};
+use crate::faults::ledger::{Event, Line, Nature, Outcome, Target};
 use std::collections::BTreeMap;
 
 /// Everything that happened.
@@ -49,7 +49,8 @@ impl Run<'_> {
 #[derive(Debug)]
 pub(super) struct Fault<'a> {
     pub(super) number: u32,
-    pub(super) kind: Kind,
+    pub(super) name: &'a str,
+    pub(super) nature: Nature,
     pub(super) target: &'a Target,
     pub(super) at: u64,
     pub(super) healed: Option<u64>,
@@ -104,11 +105,13 @@ impl<'a> History<'a> {
             }
             Event::Inject {
                 fault,
-                kind,
+                name,
+                nature,
                 target,
             } => self.faults.push(Fault {
                 number: *fault,
-                kind: *kind,
+                name,
+                nature: *nature,
                 target,
                 at,
                 healed: None,

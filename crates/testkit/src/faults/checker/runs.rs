@@ -4,7 +4,7 @@ use super::{
     Plan, Recovery, Report, Violation,
     history::{Fault, History, Run},
 };
-use crate::faults::ledger::{Kind, Outcome, Target};
+use crate::faults::ledger::{Nature, Outcome, Target};
 use std::time::Duration;
 
 /// Longest time from the end of a handler until the broker has its acknowledgement.
@@ -21,7 +21,7 @@ impl Fault<'_> {
         match self.target {
             Target::Worker(name) => name == worker,
             Target::Producer => false,
-            Target::All => !matches!(self.kind, Kind::Full | Kind::Alarm),
+            Target::All => self.nature != Nature::Blocks,
         }
     }
 
@@ -52,7 +52,7 @@ impl Fault<'_> {
     fn may_cost(&self, plan: &Plan) -> usize {
         match self.target {
             // Tasks are shorter than the time that it has to finish them.
-            Target::Worker(_) if self.kind == Kind::Terminate => 0,
+            Target::Worker(_) if self.nature == Nature::Drains => 0,
             Target::Worker(_) => plan.concurrency,
             Target::Producer => plan.window,
             Target::All => plan.workers * plan.concurrency + plan.window,
@@ -61,10 +61,7 @@ impl Fault<'_> {
 
     /// Whether a handler may go on while its task is given to another.
     fn lets_runs_go_on(&self) -> bool {
-        !matches!(
-            self.kind,
-            Kind::Kill | Kind::Terminate | Kind::Full | Kind::Alarm
-        )
+        self.nature == Nature::Severs
     }
 }
 
@@ -114,7 +111,7 @@ pub(super) fn check(
     for (fault, extra) in history.faults.iter().zip(costs) {
         report.caught += usize::from(catches(history, fault));
         report.faults.push(Recovery {
-            kind: fault.kind,
+            name: fault.name.to_owned(),
             took: recovery(history, fault).map(Duration::from_nanos),
             extra,
         });
@@ -165,7 +162,7 @@ fn lonely(history: &History<'_>, run: &Run<'_>) -> Vec<Violation> {
         return wrong;
     };
     let outlives = |fault: &Fault<'_>| {
-        fault.kind == Kind::Kill && run.start <= fault.at && end > fault.at + LAST_BREATH
+        fault.nature == Nature::Kills && run.start <= fault.at && end > fault.at + LAST_BREATH
     };
     if hits.any(outlives) {
         wrong.push(Violation::Survivor);

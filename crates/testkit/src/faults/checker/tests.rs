@@ -1,7 +1,7 @@
 //! What the checker says of small histories, and of random ones.
 
 use super::*;
-use crate::faults::ledger::{Event, Outcome, Target};
+use crate::faults::ledger::{Event, Nature, Outcome, Target};
 use crate::faults::orders::dice;
 
 const PLAN: Plan = Plan {
@@ -30,9 +30,10 @@ fn history(text: &str) -> Vec<Line> {
                 Some(&"producer") => Target::Producer,
                 name => Target::Worker((*name.unwrap()).to_owned()),
             };
-            let inject = |kind| Event::Inject {
+            let inject = |nature| Event::Inject {
                 fault,
-                kind,
+                name: words[0].to_owned(),
+                nature,
                 target: target(words.get(2)),
             };
             let end = |outcome| Event::End {
@@ -58,10 +59,10 @@ fn history(text: &str) -> Vec<Line> {
                 "done" => end(Outcome::Done),
                 "failed" => end(Outcome::Failed),
                 "rejected" => end(Outcome::Rejected),
-                "kill" => inject(Kind::Kill),
-                "stop" => inject(Kind::Stop),
-                "term" => inject(Kind::Terminate),
-                "close" => inject(Kind::Close),
+                "kill" => inject(Nature::Kills),
+                "stop" => inject(Nature::Severs),
+                "term" => inject(Nature::Drains),
+                "close" => inject(Nature::Severs),
                 "bit" => Event::Bit {
                     fault,
                     proof: "seen".to_owned(),

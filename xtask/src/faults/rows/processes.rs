@@ -1,0 +1,215 @@
+//! Faults of workers and producers: killed, told to stop, standing still.
+
+use super::{FILE, Fault, NODES, Row};
+use crate::{
+    faults::{
+        fleet::{Fleet, signal, until, wait},
+        making::Making,
+    },
+    process::Result,
+};
+use pumasi_testkit::faults::ledger::{Nature, Target, now};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{process::Child, thread::sleep, time::Duration};
+
+/// How long a stopped worker stays so: its heartbeat is 1 s, and the broker waits for two.
+const STOPPED: Duration = Duration::from_millis(4_500);
+
+pub(super) const WORKER_KILL: Fault = Fault {
+    name: "worker-kill",
+    nature: Nature::Kills,
+    make: |making, fleet| {
+        let name = making.any_worker(fleet);
+        kill(making, fleet, &Target::Worker(name))
+    },
+};
+
+pub(super) const WORKER_TERM: Fault = Fault {
+    name: "worker-term",
+    nature: Nature::Drains,
+    make: |making, fleet| terminate(making, fleet, 1),
+};
+
+pub(super) const WORKER_TERM_TWICE: Fault = Fault {
+    name: "worker-term-twice",
+    nature: Nature::Severs,
+    make: |making, fleet| terminate(making, fleet, 2),
+};
+
+pub(super) const WORKER_STOP: Fault = Fault {
+    name: "worker-stop",
+    nature: Nature::Severs,
+    make: stop,
+};
+
+pub(super) const PRODUCER_KILL: Fault = Fault {
+    name: "producer-kill",
+    nature: Nature::Kills,
+    make: |making, fleet| {
+        making.in_mid_burst(fleet)?;
+        kill(making, fleet, &Target::Producer)
+    },
+};
+
+pub(super) const ALL_KILL: Fault = Fault {
+    name: "all-kill",
+    nature: Nature::Kills,
+    make: |making, fleet| kill(making, fleet, &Target::All),
+};
+
+/// The rows of this family.
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            goal: Some(Duration::from_secs(1)),
+            ..Row::of("worker-kill", "kill -9 of a worker", &[WORKER_KILL])
+        },
+        Row::of("worker-term", "SIGTERM to a worker", &[WORKER_TERM]),
+        Row::of(
+            "worker-term-twice",
+            "SIGTERM twice to a worker",
+            &[WORKER_TERM_TWICE],
+        ),
+        Row {
+            times: 10,
+            work_ms: 20,
+            burst: 40,
+            ..Row::of(
+                "producer-kill",
+                "kill -9 of the producer in mid-burst",
+                &[PRODUCER_KILL],
+            )
+        },
+        Row {
+            on: FILE,
+            goal: Some(Duration::from_secs(1)),
+            ..Row::of("all-kill", "kill -9 of all processes", &[ALL_KILL])
+        },
+        Row {
+            on: NODES,
+            times: 3,
+            ..Row::of(
+                "worker-stop",
+                "SIGSTOP of a worker beyond its heartbeat, SIGCONT",
+                &[WORKER_STOP],
+            )
+        },
+    ]
+}
+
+/// Kills who is hit, and starts as many again.
+pub(super) fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>, target: &Target) -> Result {
+    let hits_producer = !matches!(target, Target::Worker(_));
+    let is_hit = |name: &str| match target {
+        Target::Worker(hit) => name == hit,
+        Target::Producer => false,
+        Target::All => true,
+    };
+    let mut hit = Vec::new();
+    let mark = making.begin(fleet, target.clone())?;
+    for worker in std::mem::take(&mut fleet.workers) {
+        if is_hit(&worker.name) {
+            hit.push(worker.child);
+        } else {
+            fleet.workers.push(worker);
+        }
+    }
+    let workers = hit.len();
+    if hits_producer {
+        hit.extend(fleet.producer.take());
+    }
+    for child in &mut hit {
+        child.kill().map_err(|error| error.to_string())?;
+    }
+    let mut proof = Vec::new();
+    for child in &mut hit {
+        let id = child.id();
+        let status = wait("the end of a killed process", child)?;
+        if status.code().is_some() {
+            return Err(format!("{id} had ended before: {status}"));
+        }
+        proof.push(format!("{id}: {status}"));
+    }
+    making.healed(fleet, mark)?;
+    for _ in 0..workers {
+        fleet.start_worker()?;
+    }
+    if hits_producer {
+        fleet.start_producer()?;
+    }
+    making.bit(fleet, mark, proof.join(", "))
+}
+
+/// Tells a worker to stop, once or twice, and starts another.
+fn terminate(making: &Making<'_>, fleet: &mut Fleet<'_>, times: u32) -> Result {
+    let name = making.any_worker(fleet);
+    // One that has just been started would be ended by its first signal.
+    until("its start", || fleet.log(&name).contains("worker started"))?;
+    let mark = making.begin(fleet, Target::Worker(name.clone()))?;
+    let begun = now();
+    let mut worker = take(fleet, &name)?;
+    signal(&worker, Signal::TERM)?;
+    if times > 1 {
+        until("its drain", || fleet.log(&name).contains("drain started"))?;
+        // It may have had nothing to finish.
+        let _ = signal(&worker, Signal::TERM);
+    }
+    let status = wait("a worker's end", &mut worker)?;
+    making.healed(fleet, mark)?;
+    fleet.start_worker()?;
+    if !status.success() {
+        return Err(format!("{name} ended with {status}: {}", fleet.log(&name)));
+    }
+    let took = (now() - begun) / 1_000_000;
+    making.bit(fleet, mark, format!("ended well after {took} ms"))
+}
+
+/// Takes a worker out of the fleet.
+fn take(fleet: &mut Fleet<'_>, name: &str) -> Result<Child> {
+    let place = fleet.workers.iter().position(|worker| worker.name == name);
+    let place = place.ok_or_else(|| format!("{name} is gone"))?;
+    Ok(fleet.workers.remove(place).child)
+}
+
+/// Stops a worker and its handlers for longer than its heartbeat.
+fn stop(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let name = making.any_worker(fleet);
+    let mark = making.begin(fleet, Target::Worker(name.clone()))?;
+    let worker = fleet.workers.iter().find(|worker| worker.name == name);
+    let worker = worker.ok_or_else(|| format!("{name} is gone"))?;
+    signal(&worker.child, Signal::STOP)?;
+    let id = worker.child.id();
+    let handlers = children(id);
+    for handler in &handlers {
+        // One that has ended meanwhile is not there to be stopped.
+        let _ = kill_process(*handler, Signal::STOP);
+    }
+    sleep(STOPPED);
+    let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let is_stopped = state.contains(") T ");
+    for handler in &handlers {
+        let _ = kill_process(*handler, Signal::CONT);
+    }
+    signal(&worker.child, Signal::CONT)?;
+    making.healed(fleet, mark)?;
+    if !is_stopped {
+        return Err(format!("{name} was not stopped: {state}"));
+    }
+    let proof = format!("{id} and {} handlers stood still", handlers.len());
+    making.bit(fleet, mark, proof)
+}
+
+fn children(parent: u32) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .filter_map(|word| word.parse().ok().and_then(Pid::from_raw))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
