@@ -30,6 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::watch,
     task::AbortHandle,
     time::{Instant, timeout},
 };
@@ -51,7 +52,7 @@ pub(crate) struct Link {
     role: &'static str,
     next_host: AtomicUsize,
     slot: tokio::sync::Mutex<Option<Live>>,
-    health: Arc<Mutex<Health>>,
+    health: watch::Sender<Health>,
     server: Mutex<Server>,
     /// How many connections there were.
     generation: AtomicU64,
@@ -81,7 +82,7 @@ impl Link {
             role,
             next_host: AtomicUsize::new(0),
             slot: tokio::sync::Mutex::new(None),
-            health: Arc::new(Mutex::new(Health::Down("not connected yet".to_owned()))),
+            health: watch::Sender::new(Health::Down("not connected yet".to_owned())),
             server: Mutex::default(),
             generation: AtomicU64::new(0),
         }
@@ -100,8 +101,8 @@ impl Link {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 self.generation.fetch_add(1, Ordering::Relaxed);
-                set(&self.health, Health::Up);
-                let events = tokio::spawn(watch(connection.clone(), self.health.clone()));
+                self.health.send_replace(Health::Up);
+                let events = tokio::spawn(listen_to(connection.clone(), self.health.clone()));
                 *slot = Some(Live {
                     connection: connection.clone(),
                     events: events.abort_handle(),
@@ -109,7 +110,8 @@ impl Link {
                 Ok(connection)
             }
             Err(error) => {
-                set(&self.health, Health::Down(error.problem.clone()));
+                self.health
+                    .send_replace(Health::Down(error.problem.clone()));
                 Err(error)
             }
         }
@@ -122,10 +124,12 @@ impl Link {
 
     /// Whether it can be worked with now.
     pub(crate) fn health(&self) -> Health {
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.health.borrow().clone()
+    }
+
+    /// Tells of every change of its health.
+    pub(crate) fn watch(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     /// Which broker the newest connection leads to.
@@ -147,7 +151,7 @@ impl Link {
             live.connection.close(200, "closed".into()),
         )
         .await;
-        set(&self.health, Health::Down("closed".to_owned()));
+        self.health.send_replace(Health::Down("closed".to_owned()));
     }
 
     async fn connect(&self) -> Result<Connection, OpenError> {
@@ -296,23 +300,23 @@ impl Link {
 }
 
 /// The only listener of a connection's events: lapin's listeners compete for them.
-async fn watch(connection: Arc<Connection>, health: Arc<Mutex<Health>>) {
+async fn listen_to(connection: Arc<Connection>, health: watch::Sender<Health>) {
     let mut events = Box::pin(connection.events_listener());
     while let Some(event) = events.next().await {
         match event {
-            Event::ConnectionBlocked(reason) => set(&health, Health::Blocked(reason)),
-            Event::ConnectionUnblocked | Event::Connected => set(&health, Health::Up),
+            Event::ConnectionBlocked(reason) => {
+                health.send_replace(Health::Blocked(reason));
+            }
+            Event::ConnectionUnblocked | Event::Connected => {
+                health.send_replace(Health::Up);
+            }
             Event::Error(error) if !connection.status().connected() => {
-                set(&health, Health::Down(error.to_string()));
+                health.send_replace(Health::Down(error.to_string()));
             }
             // Flow on one channel; an error of one channel; what lapin may add.
             Event::SendFlow(_) | Event::Error(_) | _ => {}
         }
     }
-}
-
-fn set(health: &Mutex<Health>, now: Health) {
-    *health.lock().unwrap_or_else(PoisonError::into_inner) = now;
 }
 
 async fn read(path: &std::path::Path, what: &str) -> Result<String, String> {

@@ -25,6 +25,8 @@ use tokio::time::{Instant, interval};
 const BATCH: usize = 256;
 /// How often overdue confirms are looked for.
 const TICK: Duration = Duration::from_millis(500);
+/// How long a broker that was blocked may take for the confirms that it owes.
+const UNBLOCKED: Duration = Duration::from_secs(5);
 /// After a loss, how long a refusal is taken for a queue that is not back yet.
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -45,6 +47,8 @@ pub(super) struct Session {
     confirmed: bool,
     /// Until when a refusal may mean that the queue is still coming back after a loss.
     recovers_until: Option<Instant>,
+    /// When the broker was last seen blocked.
+    blocked_at: Option<Instant>,
     /// Refused in that time; sent again with the next tick.
     later: Vec<Job>,
     wake: Arc<Wake>,
@@ -74,6 +78,7 @@ impl Session {
             confirms: FuturesUnordered::new(),
             confirmed: false,
             recovers_until: after_loss.then(|| Instant::now() + RECOVERY),
+            blocked_at: None,
             later: Vec::new(),
             wake: Arc::new(Wake {
                 woken: AtomicBool::new(false),
@@ -92,9 +97,17 @@ impl Session {
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut health = actor.link.watch();
         loop {
-            self.resend(actor);
-            let accepts = actor.retry.is_empty();
+            // What is handed to lapin while the broker reads nothing would be sent some time
+            // after its caller was told that nobody knows: it waits here, where it can be refused.
+            let blocked = matches!(*health.borrow_and_update(), Health::Blocked(_));
+            if blocked {
+                self.blocked_at = Some(Instant::now());
+            } else {
+                self.resend(actor);
+            }
+            let accepts = actor.retry.is_empty() && !blocked;
             tokio::select! {
                 biased;
                 wave = ready(&mut self.confirms, &self.wake) => {
@@ -110,11 +123,14 @@ impl Session {
                         self.send(job);
                     }
                 }
+                // The link outlives its channels, so this never fails.
+                _ = health.changed() => {}
                 _ = tick.tick() => {
-                    for job in std::mem::take(&mut self.later) {
-                        self.send(job);
+                    if !blocked {
+                        for job in std::mem::take(&mut self.later) {
+                            self.send(job);
+                        }
                     }
-                    let blocked = matches!(actor.link.health(), Health::Blocked(_));
                     if !self.channel.status().connected() || (self.is_overdue() && !blocked) {
                         return None;
                     }
@@ -171,6 +187,13 @@ impl Session {
     /// Whether a confirm is past its deadline while the channel should give it.
     fn is_overdue(&self) -> bool {
         let now = Instant::now();
+        // What the broker did not read while it was blocked, it may confirm in a moment.
+        if self
+            .blocked_at
+            .is_some_and(|at| now.duration_since(at) < UNBLOCKED)
+        {
+            return false;
+        }
         self.in_flight.values().any(|job| job.deadline <= now)
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod ack_timeout;
+mod blocked;
 mod browsing;
 mod consuming;
 mod controlling;
