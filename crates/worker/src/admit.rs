@@ -26,7 +26,7 @@ pub(crate) struct Source {
     pub(crate) spec: QueueSpec,
     /// When its failures are tried again, where their kind does not say otherwise.
     pub(crate) policy: RetryPolicy,
-    /// Which of its tasks are done.
+    /// Which of its tasks are done or dead.
     pub(crate) finished: Finished,
     /// What becomes of its tasks of an unknown kind.
     pub(crate) unknown: (Unknown, Duration),
@@ -46,6 +46,8 @@ pub(crate) enum Company {
 /// What is known of a delivery besides its task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
+    /// Whether the broker may have handed it over before.
+    pub(crate) redelivered: bool,
     /// How often the broker has returned it.
     pub(crate) delivery_count: u32,
     /// How long it has waited here.
@@ -67,6 +69,8 @@ pub(crate) enum Admitted {
     Not(Outcome),
     /// It is done already.
     Duplicate,
+    /// Another copy of it is a dead letter already.
+    Dead,
     /// It has waited here so long that its run might outlast what the broker allows.
     Stale,
     /// Workers died with it; it is to be run alone.
@@ -77,6 +81,10 @@ pub(crate) enum Admitted {
 pub(crate) fn admit(task: &Task, source: &Source, orders: &Arc<Orders>, facts: &Facts) -> Admitted {
     if source.finished.contains(&task.id) {
         return Admitted::Duplicate;
+    }
+    // What was never handed over before is no delivery of the copy that died.
+    if !facts.redelivered && source.finished.has_died(task) {
+        return Admitted::Dead;
     }
     let crashes = facts.delivery_count;
     match facts.company {
@@ -136,6 +144,7 @@ mod tests {
 
     fn facts(delivery_count: u32, company: Company) -> Facts {
         Facts {
+            redelivered: delivery_count > 0,
             delivery_count,
             waited: Duration::from_secs(5),
             wait_max: Some(Duration::from_secs(60)),
@@ -148,7 +157,8 @@ mod tests {
         match admit(task, source, &Orders::new("w"), facts) {
             Admitted::Run(_) => "run".to_owned(),
             Admitted::Not(outcome) => outcome.as_str().to_owned(),
-            other @ (Admitted::Duplicate | Admitted::Stale | Admitted::Suspect) => {
+            other
+            @ (Admitted::Duplicate | Admitted::Dead | Admitted::Stale | Admitted::Suspect) => {
                 format!("{other:?}").to_lowercase()
             }
         }
@@ -182,6 +192,17 @@ mod tests {
         assert_eq!(word_with(Some(6), Some(1_000_001)), "run");
         assert_eq!(word_with(Some(4), None), "expired");
         assert_eq!(word_with(None, Some(1_000_000)), "expired");
+    }
+
+    #[test]
+    fn a_second_copy_of_what_is_dead_is_not_run_and_the_first_one_is_where_it_comes_again() {
+        let (source, task) = (source(), Task::new("x"));
+        source.finished.add_dead(&task);
+        let mut facts = facts(0, Company::Others);
+        assert_eq!(word(&task, &source, &facts), "dead");
+        // Its dead letter may never have reached the broker.
+        facts.redelivered = true;
+        assert_eq!(word(&task, &source, &facts), "run");
     }
 
     #[test]

@@ -152,6 +152,15 @@ pub fn give_back(on: &Circumstances<'_>) -> Decision {
     on.postpone(Duration::ZERO)
 }
 
+/// What to tell about a task of which another copy is a dead letter: who asked hears that again.
+#[must_use]
+pub fn already_dead(on: &Circumstances<'_>) -> Decision {
+    on.ack(outcome::Outcome::Dead {
+        reason: None,
+        error: "a task with this id is a dead letter already".to_owned(),
+    })
+}
+
 /// A copy of a task that was perhaps not started yet: it expires when the original would.
 pub(crate) fn unstarted(task: &Task, now: Duration) -> Task {
     let mut copy = task.clone();

@@ -3,7 +3,7 @@
 use crate::{
     admit::{Admitted, Company, Facts, Source, admit, since_1970},
     config::AckMode,
-    decide::{Circumstances, Decision, Outcome, decide, give_back, unstarted},
+    decide::{Circumstances, Decision, Outcome, already_dead, decide, give_back, unstarted},
     events::Events,
     execute::{Ends, execute},
     handler::{Context, Entry, Handlers, Rules},
@@ -85,6 +85,7 @@ async fn handle(shared: Arc<Shared>, placed: Placed) {
     let task = Arc::clone(delivery.task());
     let returns = delivery.delivery_count();
     let facts = Facts {
+        redelivered: delivery.redelivered(),
         delivery_count: match company {
             Company::Others => returns,
             Company::Alone => shared.suspects.deaths(&task.id, returns),
@@ -104,6 +105,11 @@ async fn handle(shared: Arc<Shared>, placed: Placed) {
                 tell(&shared, delivery, decide_on(&shared, &task, &source, done)),
                 &task,
             );
+        }
+        Admitted::Dead => {
+            info!(task = %task.id, "task is dead already: not tried again");
+            let dead = circumstances(&shared, &task, &source, already_dead);
+            note(tell(&shared, delivery, dead), &task);
         }
         Admitted::Stale => {
             let back = circumstances(&shared, &task, &source, give_back);
@@ -216,12 +222,21 @@ fn settle(shared: &Shared, delivery: Delivery, source: &Source, outcome: Outcome
     let error = outcome
         .error()
         .map(|error| cut(error, LOGGED_MAX).to_owned());
-    let decision = decide_on(shared, &task, source, outcome);
+    let mut decision = decide_on(shared, &task, source, outcome);
+    let is_dead = matches!(decision.settlement, Settlement::DeadLetter(_));
+    if is_dead && !delivery.redelivered() && source.finished.has_died(&task) {
+        // Another copy died while this one ran: one dead letter is enough.
+        decision.settlement = Settlement::Ack;
+    }
     log(&task, &decision.settlement, (word, error));
     if let Some(events) = &shared.events {
         events.tell(&task, &source.queue, &decision.settlement, (word, took));
     }
-    note(tell(shared, delivery, decision), &task);
+    let told = tell(shared, delivery, decision);
+    if is_dead && told.is_ok() {
+        source.finished.add_dead(&task);
+    }
+    note(told, &task);
 }
 
 fn decide_on(shared: &Shared, task: &Task, source: &Source, outcome: Outcome) -> Decision {

@@ -131,6 +131,8 @@ impl Walk {
     }
 
     async fn replay(&self) {
+        // After every cancellation, and no two at the same time.
+        let at = i64::MAX - i64::try_from(self.world.model.steps().len()).unwrap();
         let dead = crate::bench::name("work.dead");
         let mut letters = self.world.model.admin().browse(&dead).await.unwrap();
         while let Some(letter) = next(&mut letters).await {
@@ -138,7 +140,7 @@ impl Walk {
             task.attempt = NonZeroU32::MIN;
             task.headers.set(
                 wire::REPLAYED_AT_MS,
-                pumasi_common::task::HeaderValue::Integer(i64::MAX),
+                pumasi_common::task::HeaderValue::Integer(at),
             );
             let destination = Destination::Queue(crate::bench::name("work"));
             self.world

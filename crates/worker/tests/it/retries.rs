@@ -1,7 +1,7 @@
 //! When failed tasks are tried again: hours of schedule in milliseconds.
 
 use crate::world::{World, attempts, task};
-use pumasi_common::{QueueSpec, RetryPolicy, RetryRules, outcome::Outcome, wire};
+use pumasi_common::{QueueSpec, RetryPolicy, RetryRules, dead, outcome::Outcome, wire};
 use pumasi_worker::{Context, HandlerError, Rules, Unknown};
 use std::{
     num::NonZeroU32,
@@ -236,4 +236,54 @@ async fn a_task_that_is_done_is_not_done_again_within_the_window() {
     let answers = world.answers().await;
     assert_eq!(answers.len(), 4, "each submit is answered");
     assert!(answers.iter().all(|(_, it)| matches!(it, Outcome::Done(_))));
+}
+
+/// Copies of a task with one id, as a submit without an answer leaves them when it is repeated.
+async fn two_copies(concurrency: u16) -> (World, Attempts) {
+    let world = World::new().await;
+    let seen = Attempts::default();
+    let noted = Arc::clone(&seen);
+    let rejecting = move |context: Context| {
+        let noted = Arc::clone(&noted);
+        async move {
+            let at = (context.attempt(), Instant::now());
+            noted.lock().unwrap().push(at);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err::<(), _>(HandlerError::reject("never"))
+        }
+    };
+    let worker = world
+        .worker(|config| config.concurrency = concurrency.try_into().unwrap())
+        .handle("mail", rejecting)
+        .unwrap();
+    let mut sent = task("mail");
+    sent.reply_to = Some("answers".to_owned());
+    world.submit(sent.clone()).await;
+    world.submit(sent.clone()).await;
+    let running = world.start(worker);
+    world.until("answers", 2).await;
+    world.until("work", 0).await;
+    assert_eq!(world.tasks("work.dead").len(), 1);
+    let is_dead = |(_, told): &(_, Outcome)| matches!(told, Outcome::Dead { .. });
+    assert!(world.answers().await.iter().all(is_dead));
+
+    // Replayed, it is run, and may die again.
+    let mut again = dead::replayed(&world.tasks("work.dead")[0], 1_700_000_000_000);
+    again.reply_to = None;
+    world.submit(again).await;
+    world.until("work.dead", 2).await;
+    running.stop().await;
+    (world, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_copy_of_what_is_dead_is_not_run_and_no_second_dead_letter() {
+    let (_world, seen) = two_copies(1).await;
+    assert_eq!(seen.lock().unwrap().len(), 2, "one copy, and the replay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_die_at_the_same_time_are_one_dead_letter() {
+    let (_world, seen) = two_copies(4).await;
+    assert_eq!(seen.lock().unwrap().len(), 3, "both copies, and the replay");
 }
