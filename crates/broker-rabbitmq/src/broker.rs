@@ -158,9 +158,7 @@ impl Broker for RabbitMqBroker {
         async move {
             let link = &self.publish_link;
             let plan = topology::apply(link, topology, Mode::Ensure, self.limit()).await?;
-            if !plan.missing.is_empty() {
-                self.publisher.forget_delays();
-            }
+            self.publisher.made_anew(topology, &plan).await;
             let mut ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
             remember(&mut ensured, topology);
             Ok(plan)

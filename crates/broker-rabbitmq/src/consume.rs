@@ -141,6 +141,7 @@ impl RabbitMqConsumer {
                 let problem = match timeout(limit, open(&source, &options, &queue)).await {
                     Ok(Ok(generation)) => {
                         tracing::info!(%queue, failures = failures.count, "consumer is back");
+                        source.publisher.doubt_delays_to(&queue);
                         return generation;
                     }
                     Ok(Err(error @ ConsumeError::QueueMissing { .. })) => {
@@ -173,7 +174,7 @@ async fn restore(source: &Source, limit: Duration) -> Option<String> {
     match topology::apply(&source.link, &ensured, Mode::Ensure, limit).await {
         Ok(plan) if plan.missing.is_empty() => None,
         Ok(plan) => {
-            source.publisher.forget_delays();
+            source.publisher.made_anew(&ensured, &plan).await;
             let missing = plan.missing.join(", ");
             Some(format!("{missing} was missing; declared again"))
         }

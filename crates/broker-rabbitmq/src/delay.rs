@@ -164,6 +164,23 @@ impl Delays {
         *self.known() = Known::default();
     }
 
+    /// Leads what is kept back to a queue that was made anew. Other processes, which were not told,
+    /// may still take it for bound.
+    pub(crate) async fn lead_to(&self, queue: &QueueName) {
+        match ladder::binding(queue).declare(&self.link).await {
+            Err(failure) if !is_ladder_missing(&failure) => {
+                // Whoever keeps something back from here on is told, if it is still so.
+                tracing::debug!(%queue, problem = failure.text(), "not bound to the ladder");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Has the next task that is kept back for this queue bind it again.
+    pub(crate) fn doubt(&self, queue: &QueueName) {
+        self.known().bound.remove(queue);
+    }
+
     fn is_bound(&self, queue: &QueueName) -> bool {
         let known = self.known();
         known.generation == self.link.generation() && known.bound.contains(queue)

@@ -5,7 +5,10 @@ use crate::{
     connection::Backoff,
     delay::{self, Obstacle, Route},
 };
-use pumasi_common::{Destination, Publication, PublishOutcome, Refusal};
+use pumasi_common::{
+    Destination, Publication, PublishOutcome, QueueName, Refusal, Topology,
+    topology::{Declaration, Plan},
+};
 use tokio::time::{Instant, timeout_at};
 
 impl Publisher {
@@ -35,9 +38,25 @@ impl Publisher {
         }
     }
 
-    /// Has the next task that is kept back look at the way again: a queue was made anew.
-    pub(crate) fn forget_delays(&self) {
+    /// Queues were made anew: what leads to them from the ladder went with the old ones.
+    pub(crate) async fn made_anew(&self, topology: &Topology, plan: &Plan) {
+        if plan.missing.is_empty() {
+            return;
+        }
         self.delays.forget();
+        let declarations = topology.declarations().unwrap_or_default();
+        for declaration in &declarations {
+            if let Declaration::Queue(queue) = declaration
+                && plan.missing.contains(&declaration.to_string())
+            {
+                self.delays.lead_to(&queue.name).await;
+            }
+        }
+    }
+
+    /// A queue may have been made anew by somebody else.
+    pub(crate) fn doubt_delays_to(&self, queue: &QueueName) {
+        self.delays.doubt(queue);
     }
 
     async fn prepare_delay(

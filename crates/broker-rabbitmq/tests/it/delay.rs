@@ -91,6 +91,25 @@ fn a_queue_that_does_not_exist_is_refused_and_one_deleted_later_loses_nothing() 
 }
 
 #[test]
+fn a_queue_that_was_made_anew_gets_what_others_keep_back_for_it() {
+    together(|node| async move {
+        let vhost = node.new_vhost();
+        let url = node.url_of(&vhost);
+        let (broker, other) = (open(&url).await, open(&url).await);
+        declare(&broker, "work", QueueKind::Quorum).await;
+        accepted(&other, after("work", 1)).await;
+        until_ready(&broker, "work", 1).await;
+        delete(&foreign(node, &vhost).await, "work").await;
+        declare(&broker, "work", QueueKind::Quorum).await;
+        // It was not told that the queue is another one.
+        accepted(&other, after("work", 1)).await;
+        until_ready(&broker, "work", 1).await;
+        other.close().await;
+        broker.close().await;
+    });
+}
+
+#[test]
 fn a_ladder_that_somebody_removed_is_made_again() {
     each(|node| async move {
         let vhost = node.new_vhost();
