@@ -114,6 +114,10 @@ pub(crate) fn run(options: &Options) -> Result {
             },
         };
         for row in rows {
+            if let Err(missing) = (row.needs)() {
+                eprintln!("left out: {}: {missing}", row.name);
+                continue;
+            }
             let begun = Instant::now();
             let report = play(&programs, &place, &row, seed)
                 .map_err(|error| format!("{} on {}: {error}", row.name, broker.name()))?;

@@ -1,6 +1,6 @@
 //! The processes of a row: workers and a producer, each in its own log, ended with the row.
 
-use super::rows::{CONCURRENCY, Handlers, Row, WORKERS};
+use super::rows::{CONCURRENCY, Handlers, Row};
 use crate::process::Result;
 use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) struct Fleet<'a> {
     row: &'a Row,
     seed: u64,
     url: String,
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
     pub(super) ledger: Ledger,
     pub(super) workers: Vec<Worker>,
     pub(super) producer: Option<Child>,
@@ -67,10 +67,10 @@ impl<'a> Fleet<'a> {
             producer: None,
             started: 0,
         };
-        for _ in 0..WORKERS {
+        for _ in 0..row.workers {
             fleet.start_worker()?;
         }
-        for worker in 0..WORKERS {
+        for worker in 0..row.workers {
             let name = fleet.workers[worker].name.clone();
             until("a worker's start", || {
                 fleet.log(&name).contains("worker started")
@@ -208,6 +208,8 @@ impl<'a> Fleet<'a> {
             .map_err(|error| error.to_string())?;
         let other = log.try_clone().map_err(|error| error.to_string())?;
         command
+            .current_dir(self.folder)
+            .envs(self.row.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(other)

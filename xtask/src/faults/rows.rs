@@ -16,8 +16,8 @@ use pumasi_testkit::{
 };
 use std::time::Duration;
 
-/// Workers at once.
-pub(super) const WORKERS: usize = 3;
+/// Workers at once, where a row does not say otherwise.
+const WORKERS: usize = 3;
 /// Tasks that one worker runs at once.
 pub(super) const CONCURRENCY: usize = 4;
 
@@ -105,6 +105,14 @@ pub(super) struct Row {
     pub(super) rest_ms: (u64, u64),
     /// Where the handlers are.
     pub(super) handlers: Handlers,
+    /// How many workers there are at once.
+    pub(super) workers: usize,
+    /// The size of a disk of its own for the broker's data, in MiB.
+    pub(super) disk: Option<u64>,
+    /// Says what is missing on this machine for the row.
+    pub(super) needs: fn() -> Result,
+    /// What workers and producer find in their environment besides. They run in the row's folder.
+    pub(super) environment: &'static [(&'static str, &'static str)],
     /// Whether everybody reaches the node through a proxy.
     pub(super) is_proxied: bool,
     /// Longest recovery that is aimed at, for 99 of 100 faults.
@@ -129,6 +137,10 @@ impl Row {
             pause_ms: 300,
             rest_ms: (300, 900),
             handlers: Handlers::Programs,
+            workers: WORKERS,
+            disk: None,
+            needs: || Ok(()),
+            environment: &[],
             is_proxied: false,
             goal: None,
             bug: None,
@@ -142,7 +154,7 @@ impl Row {
             tasks: self.tasks as usize,
             faults: self.times as usize,
             concurrency: CONCURRENCY,
-            workers: WORKERS,
+            workers: self.workers,
             window: self.burst as usize,
         }
     }

@@ -7,7 +7,7 @@ use super::{
     rows::Row,
 };
 use crate::process::Result;
-use pumasi_testkit::{proxy::Proxy, rabbitmq::RabbitMq};
+use pumasi_testkit::{disk::Disk, proxy::Proxy, rabbitmq::RabbitMq};
 use std::path::Path;
 
 /// Where a row plays.
@@ -18,17 +18,21 @@ pub(super) struct Stage<'a> {
     /// The virtual host; empty without a node.
     pub(super) vhost: String,
     proxy: Option<Proxy>,
+    disk: Option<Disk>,
 }
 
 impl<'a> Stage<'a> {
     /// A fresh virtual host or file.
     pub(super) fn new(place: &'a Place, row: &Row, folder: &Path) -> Self {
         let Place::RabbitMq(node) = place else {
+            let disk = row.disk.map(Disk::new);
+            let folder = disk.as_ref().map_or(folder, Disk::path);
             return Self {
                 url: format!("sqlite:{}", folder.join("queue.db").display()),
                 node: None,
                 vhost: String::new(),
                 proxy: None,
+                disk,
             };
         };
         let vhost = node.new_vhost();
@@ -39,6 +43,7 @@ impl<'a> Stage<'a> {
             node: Some(node),
             vhost,
             proxy,
+            disk: None,
         }
     }
 
@@ -51,6 +56,12 @@ impl<'a> Stage<'a> {
     pub(super) fn proxy(&self) -> Result<&Proxy> {
         let proxy = self.proxy.as_ref();
         proxy.ok_or_else(|| "this row needs a proxy".to_owned())
+    }
+
+    /// The disk of the row.
+    pub(super) fn disk(&self) -> Result<&Disk> {
+        let disk = self.disk.as_ref();
+        disk.ok_or_else(|| "this row needs a disk of its own".to_owned())
     }
 
     /// How many tasks there are outside of the dead letters, whatever queue they wait in.

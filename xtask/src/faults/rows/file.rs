@@ -1,8 +1,137 @@
-//! Faults of the embedded broker's file.
+//! Faults of the embedded broker's file: killed in mid-write, no power, no room, no lock, no clock.
 
-use super::Row;
+use super::{FILE, Fault, Handlers, Row, processes};
+use crate::{
+    faults::{
+        fleet::{Fleet, signal, until},
+        making::Making,
+    },
+    process::Result,
+};
+use pumasi_testkit::{
+    disk::Disk,
+    faults::ledger::{Nature, Target},
+};
+use rustix::process::Signal;
+use std::{thread::sleep, time::Duration};
+
+/// How long a disk stays full.
+const FULL: Duration = Duration::from_secs(3);
+/// What the ledger calls a refusal for want of room: the code of `Refusal::StorageFull`.
+const STORE_FULL: &str = "\"PU6005\"";
+
+/// Everybody at once, at any moment of their lives, their start included.
+pub(super) const FILE_KILL: Fault = Fault {
+    name: "file-kill",
+    nature: Nature::Kills,
+    make: processes::ALL_KILL.make,
+};
+
+pub(super) const POWER: Fault = Fault {
+    name: "power",
+    nature: Nature::Kills,
+    make: cut_power,
+};
+
+pub(super) const DISK_FULL: Fault = Fault {
+    name: "disk-full",
+    nature: Nature::Blocks,
+    make: fill,
+};
 
 /// The rows of this family.
 pub(super) fn rows() -> Vec<Row> {
-    Vec::new()
+    let row = |name, title, faults| Row {
+        on: FILE,
+        handlers: Handlers::Functions,
+        ..Row::of(name, title, faults)
+    };
+    vec![
+        Row {
+            times: 20,
+            tasks: 500,
+            work_ms: 40,
+            burst: 25,
+            pause_ms: 60,
+            rest_ms: (20, 700),
+            goal: Some(Duration::from_secs(1)),
+            ..row(
+                "file-kill",
+                "kill -9 of all processes at any moment",
+                &[FILE_KILL],
+            )
+        },
+        Row {
+            times: 10,
+            tasks: 500,
+            work_ms: 40,
+            burst: 50,
+            pause_ms: 100,
+            disk: Some(64),
+            needs: Disk::available,
+            ..row("power", "power lost: what was not synced is gone", &[POWER])
+        },
+        Row {
+            times: 3,
+            tasks: 1_000,
+            work_ms: 20,
+            burst: 100,
+            pause_ms: 200,
+            disk: Some(48),
+            needs: Disk::available,
+            ..row("disk-full", "no room on the disk", &[DISK_FULL])
+        },
+    ]
+}
+
+/// Cuts the power while everybody writes, and starts everybody again.
+fn cut_power(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let disk = making.stage.disk()?;
+    let mark = making.begin(fleet, Target::All)?;
+    // A power cut leaves nobody the time to see it: they stand still before the first call fails.
+    let workers = fleet.workers.iter().map(|worker| &worker.child);
+    for child in workers.chain(&fleet.producer) {
+        signal(child, Signal::STOP)?;
+        let state = format!("/proc/{}/stat", child.id());
+        until("a process that stands still", || {
+            std::fs::read_to_string(&state).is_ok_and(|state| state.contains(") T "))
+        })?;
+    }
+    let witness = disk.path().join("witness");
+    std::fs::write(&witness, "not synced").map_err(|error| error.to_string())?;
+    disk.lose_power();
+    let (workers, killed) = processes::end(fleet, &Target::All)?;
+    disk.restore_power();
+    let is_kept = witness.exists();
+    making.healed(fleet, mark)?;
+    processes::start_again(fleet, &Target::All, workers)?;
+    if is_kept {
+        return Err("what was not synced survived the power cut".to_owned());
+    }
+    making.bit(
+        fleet,
+        mark,
+        format!("what was not synced is gone; {killed}"),
+    )
+}
+
+/// Takes all room until submits are refused, and a while more; then gives it back.
+fn fill(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let disk = making.stage.disk()?;
+    let refusals = || fleet.ledger_text().matches(STORE_FULL).count();
+    let before = refusals();
+    let mark = making.begin(fleet, Target::All)?;
+    let taken = disk.fill();
+    // What the file has room for inside is still taken.
+    let refused = until("a refusal", || refusals() > before);
+    sleep(FULL);
+    disk.make_room();
+    making.healed(fleet, mark)?;
+    refused?;
+    let refused = refusals() - before;
+    making.bit(
+        fleet,
+        mark,
+        format!("{taken} bytes taken, {refused} refusals"),
+    )
 }

@@ -98,15 +98,22 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// Kills who is hit, and starts as many again.
-pub(super) fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>, target: &Target) -> Result {
-    let hits_producer = !matches!(target, Target::Worker(_));
+fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>, target: &Target) -> Result {
+    let mark = making.begin(fleet, target.clone())?;
+    let (workers, proof) = end(fleet, target)?;
+    making.healed(fleet, mark)?;
+    start_again(fleet, target, workers)?;
+    making.bit(fleet, mark, proof)
+}
+
+/// Kills who is hit; gives how many workers that were, and the evidence.
+pub(super) fn end(fleet: &mut Fleet<'_>, target: &Target) -> Result<(usize, String)> {
     let is_hit = |name: &str| match target {
         Target::Worker(hit) => name == hit,
         Target::Producer => false,
         Target::All => true,
     };
     let mut hit = Vec::new();
-    let mark = making.begin(fleet, target.clone())?;
     for worker in std::mem::take(&mut fleet.workers) {
         if is_hit(&worker.name) {
             hit.push(worker.child);
@@ -115,7 +122,7 @@ pub(super) fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>, target: &Target) 
         }
     }
     let workers = hit.len();
-    if hits_producer {
+    if hits_producer(target) {
         hit.extend(fleet.producer.take());
     }
     for child in &mut hit {
@@ -130,14 +137,22 @@ pub(super) fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>, target: &Target) 
         }
         proof.push(format!("{id}: {status}"));
     }
-    making.healed(fleet, mark)?;
+    Ok((workers, proof.join(", ")))
+}
+
+/// Starts as many as were hit.
+pub(super) fn start_again(fleet: &mut Fleet<'_>, target: &Target, workers: usize) -> Result {
     for _ in 0..workers {
         fleet.start_worker()?;
     }
-    if hits_producer {
+    if hits_producer(target) {
         fleet.start_producer()?;
     }
-    making.bit(fleet, mark, proof.join(", "))
+    Ok(())
+}
+
+fn hits_producer(target: &Target) -> bool {
+    !matches!(target, Target::Worker(_))
 }
 
 /// Tells a worker to stop, once or twice, and starts another.
