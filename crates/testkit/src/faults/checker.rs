@@ -204,7 +204,8 @@ fn terminals(
             }
         }
         // A further run may come to the same end again, and is judged by itself.
-        if died > runs.len().max(1) || (died > 0 && is_done) {
+        let letters = runs.len().max(1) + runs::repeats(history, runs);
+        if died > letters || (died > 0 && is_done) {
             wrong.push((Violation::DoubleTerminal, (*id).to_owned()));
         }
     }

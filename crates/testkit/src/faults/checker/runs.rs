@@ -151,6 +151,19 @@ fn copies(history: &History<'_>, id: &str) -> usize {
     submit.unanswered + repeated.count()
 }
 
+/// How many dead letters may be there twice: for each fault that cut a worker off between the end
+/// of a run and the answer to its dead letter, since the worker publishes that again.
+pub(super) fn repeats(history: &History<'_>, runs: &[Run<'_>]) -> usize {
+    let rejected = |run: &&Run<'_>| matches!(run.end, Some((_, Outcome::Rejected)));
+    let cut_off = |run| {
+        let faults = history.faults.iter();
+        faults
+            .filter(|fault| fault.nature == Nature::Severs && fault.found(run))
+            .count()
+    };
+    runs.iter().filter(rejected).map(cut_off).sum()
+}
+
 /// What is wrong with a run by itself.
 fn lonely(history: &History<'_>, run: &Run<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();

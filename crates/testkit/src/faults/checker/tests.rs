@@ -224,6 +224,22 @@ fn a_further_run_needs_a_fault_that_found_the_task_in_flight() {
 }
 
 #[test]
+fn a_dead_letter_without_an_answer_may_be_there_twice() {
+    let text = "invoke a; accepted a; start a w; rejected a w; close 1 all; healed 1; bit 1";
+    judge(&[
+        (text.to_owned(), &["a", "a"][..], 1, ""),
+        (text.to_owned(), &["a", "a", "a"], 1, "DoubleTerminal a"),
+        // A killed worker repeats nothing.
+        (
+            text.replace("close 1 all", "kill 1 w"),
+            &["a", "a"],
+            1,
+            "DoubleTerminal a",
+        ),
+    ]);
+}
+
+#[test]
 fn a_stopped_worker_may_begin_what_others_have_done_by_now() {
     let sent = "invoke a; accepted a;";
     judge(&[(
