@@ -5,6 +5,7 @@
 
 mod fleet;
 mod making;
+mod play;
 mod report;
 mod rows;
 mod stage;
@@ -12,18 +13,15 @@ mod stage;
 mod teeth;
 
 use crate::process::{Result, cargo};
-use fleet::{Fleet, Programs, QUEUE, until_within};
+use fleet::Programs;
+use play::play;
 use pumasi_testkit::{
-    faults::{
-        checker::{self, Remains, Report},
-        ledger,
-    },
+    faults::{checker::Report, ledger},
     rabbitmq::RabbitMq,
 };
 use rows::{Broker, Row};
-use stage::Stage;
+use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant},
 };
@@ -43,13 +41,27 @@ pub(crate) struct Options {
     /// Only on this broker; on all that are installed otherwise
     #[arg(long, value_enum)]
     pub(crate) broker: Option<Broker>,
-    /// Write docs/reliability.md from this run
+    /// How long a soak goes on
+    #[arg(long, default_value_t = SOAK_MINUTES)]
+    pub(crate) minutes: u64,
+    /// Keep the figures of this run in docs/reliability.md, in the place of earlier ones
     #[arg(long)]
     pub(crate) write: bool,
 }
 
+impl Options {
+    /// How long rounds are repeated.
+    fn minutes(&self) -> Duration {
+        match self.profile {
+            Profile::Soak => Duration::from_secs(60 * self.minutes),
+            Profile::Ci | Profile::Nightly => Duration::ZERO,
+        }
+    }
+}
+
 /// How much is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Profile {
     /// A few minutes for everything
     Ci,
@@ -64,19 +76,13 @@ impl Profile {
         match self {
             Self::Ci => 1,
             Self::Nightly => 10,
-            Self::Soak => 6,
+            Self::Soak => 2,
         }
     }
 }
 
-/// How often the queues are looked at while tasks are still under way; it costs a process.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
-
-/// Longest time from the end of all faults until every task has come to its end.
-const DRAIN: Duration = Duration::from_secs(30);
-
-/// Longest time from the end of the last task until the queues are empty.
-const EMPTY: Duration = Duration::from_secs(5);
+/// How long a soak goes on when it is not told.
+const SOAK_MINUTES: u64 = 60;
 
 /// A row that was run.
 struct Done {
@@ -92,48 +98,98 @@ enum Place {
     RabbitMq(Box<RabbitMq>),
 }
 
+/// The nodes that have been started; they end with it.
+#[derive(Default)]
+struct Places(Vec<(Broker, Place)>);
+
+impl Places {
+    /// The place of a broker, started when it is first asked for.
+    fn of(&mut self, broker: Broker) -> &Place {
+        let known = self.0.iter().position(|(known, _)| *known == broker);
+        let place = known.unwrap_or_else(|| {
+            let place = match broker.version() {
+                None => Place::Embedded,
+                Some(version) => Place::RabbitMq(Box::new(RabbitMq::start(version))),
+            };
+            self.0.push((broker, place));
+            self.0.len() - 1
+        });
+        &self.0[place].1
+    }
+}
+
 /// Runs every row that is wanted; fails when one is not green.
 pub(crate) fn run(options: &Options) -> Result {
     let programs = build()?;
     let seed = options.seed.unwrap_or_else(ledger::now);
     eprintln!("seed {seed}");
-    let mut done = Vec::new();
-    for broker in Broker::ALL {
-        let rows = rows::wanted(broker, options);
-        if rows.is_empty() || options.broker.is_some_and(|wanted| wanted != broker) {
-            continue;
-        }
-        let place = match broker.version() {
-            None => Place::Embedded,
-            Some(version) => match version.available() {
-                Ok(()) => Place::RabbitMq(Box::new(RabbitMq::start(version))),
-                Err(missing) => {
-                    eprintln!("left out: {missing}");
+    let brokers: Vec<Broker> = Broker::ALL
+        .into_iter()
+        .filter(|broker| is_here(options, *broker))
+        .collect();
+    let mut places = Places::default();
+    let mut book = Book::default();
+    let end = Instant::now() + options.minutes();
+    for round in 0.. {
+        for broker in &brokers {
+            for row in rows::wanted(*broker, options) {
+                if let Err(missing) = (row.needs)() {
+                    eprintln!("left out: {}: {missing}", row.name);
                     continue;
                 }
-            },
-        };
-        for row in rows {
-            if let Err(missing) = (row.needs)() {
-                eprintln!("left out: {}: {missing}", row.name);
-                continue;
+                let begun = Instant::now();
+                let played = play(&programs, places.of(*broker), &row, seed + round);
+                book.add(*broker, row, played, begun.elapsed());
             }
-            let begun = Instant::now();
-            let report = play(&programs, &place, &row, seed)
-                .map_err(|error| format!("{} on {}: {error}", row.name, broker.name()))?;
-            done.push(Done {
-                broker,
-                row,
-                report,
-                took: begun.elapsed(),
-            });
-            done.last().into_iter().for_each(report::line);
-            if options.write {
-                report::write(&done, seed)?;
+        }
+        if options.write {
+            report::write(&book.done, options.profile, seed)?;
+        }
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    report::verdict(&book, seed)
+}
+
+/// Whether a broker is wanted and can be had; says why not.
+fn is_here(options: &Options, broker: Broker) -> bool {
+    let missing = broker
+        .version()
+        .and_then(|version| version.available().err());
+    if let Some(missing) = &missing {
+        eprintln!("left out: {missing}");
+    }
+    missing.is_none() && options.broker.is_none_or(|wanted| wanted == broker)
+}
+
+/// What came of the rows so far.
+#[derive(Default)]
+struct Book {
+    done: Vec<Done>,
+    failed: Vec<String>,
+}
+
+impl Book {
+    fn add(&mut self, broker: Broker, row: Row, played: Result<Report>, took: Duration) {
+        match played {
+            Ok(report) => {
+                let done = Done {
+                    broker,
+                    row,
+                    report,
+                    took,
+                };
+                report::line(&done);
+                self.done.push(done);
+            }
+            Err(error) => {
+                let failure = format!("{} on {}: {error}", row.name, broker.name());
+                eprintln!("Failed {failure}");
+                self.failed.push(failure);
             }
         }
     }
-    report::verdict(&done, seed)
 }
 
 /// Builds what is driven, in the profile of this program.
@@ -153,81 +209,4 @@ fn build() -> Result<Programs> {
         worker: folder.join("examples/faults-worker"),
         handler: folder.join("examples/faults-handler"),
     })
-}
-
-/// Runs one row in a folder of its own, which is kept where there is something to look into.
-fn play(programs: &Programs, place: &Place, row: &Row, seed: u64) -> Result<Report> {
-    let folder = tempfile::Builder::new()
-        .prefix("pumasi-faults-")
-        .tempdir()
-        .map_err(|error| error.to_string())?;
-    let played = play_in(folder.path(), programs, place, (row, seed));
-    let is_green = |report: &Report| report.verdict() == checker::Verdict::Green;
-    if !played.as_ref().is_ok_and(is_green) {
-        eprintln!("ledger and logs are in {}", folder.keep().display());
-    }
-    played
-}
-
-/// Runs one row from its start to its verdict.
-fn play_in(
-    folder: &Path,
-    programs: &Programs,
-    place: &Place,
-    (row, seed): (&Row, u64),
-) -> Result<Report> {
-    let stage = Stage::new(place, row, folder);
-    let mut fleet = Fleet::start(programs, row, seed, &stage.url, folder)?;
-    making::break_things(&stage, &mut fleet, row, seed)?;
-    let remains = settle(&mut fleet, &stage)?;
-    let lines = ledger::read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
-    Ok(checker::check(&lines, &remains, &row.plan()))
-}
-
-/// Lets everything come to its end, and looks at what is left.
-fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
-    fleet.finish_producer()?;
-    // What is lost never comes to its end; the checker says what it was. A node that has just
-    // started tells of empty queues, so nothing may have happened meanwhile, either.
-    let (mut looked, mut seen) = (Instant::now(), 0);
-    let _ = until_within(DRAIN, "every task's end", || {
-        if unfinished(fleet).is_empty() {
-            return true;
-        }
-        if looked.elapsed() < LOOK_EVERY {
-            return false;
-        }
-        let before = std::mem::replace(&mut seen, fleet.ledger_text().len());
-        looked = Instant::now();
-        before == seen && stage.left(fleet) == Ok(0)
-    });
-    let _ = until_within(EMPTY, "empty queues", || stage.left(fleet) == Ok(0));
-    fleet.finish_workers()?;
-    // Unacknowledged ones are ready again now.
-    let left = stage.left(fleet)?;
-    let dead = fleet
-        .ask(&["dead", "list", QUEUE, "--limit", "1000000"])?
-        .iter()
-        .filter_map(|letter| letter["id"].as_str().map(str::to_owned))
-        .collect();
-    Ok(Remains { left, dead })
-}
-
-/// The tasks that were accepted and have not come to an end.
-fn unfinished(fleet: &Fleet<'_>) -> BTreeSet<String> {
-    let Ok(lines) = ledger::read(&fleet.ledger_path()) else {
-        return BTreeSet::from(["?".to_owned()]);
-    };
-    let mut open = BTreeSet::new();
-    let mut ended = BTreeSet::new();
-    for line in lines {
-        match line.event {
-            ledger::Event::Accepted { id } => drop(open.insert(id)),
-            ledger::Event::End { id, outcome, .. } if outcome != ledger::Outcome::Failed => {
-                ended.insert(id);
-            }
-            _ => {}
-        }
-    }
-    open.difference(&ended).cloned().collect()
 }

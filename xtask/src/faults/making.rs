@@ -8,7 +8,7 @@ use super::{
 };
 use crate::process::Result;
 use pumasi_testkit::faults::{
-    ledger::{Event, Line, Target, now},
+    ledger::{Event, Follower, Line, Target, now},
     orders::dice,
 };
 use std::{
@@ -122,10 +122,16 @@ impl Making<'_> {
 
     /// Waits until the producer submits something, and a moment more.
     pub(super) fn in_mid_burst(&self, fleet: &Fleet<'_>) -> Result {
-        let invokes = || fleet.ledger_text().matches("\"invoke\"").count();
-        let before = invokes();
+        let path = fleet.ledger_path();
+        let mut ledger = Follower::at_end(&path).map_err(|error| error.to_string())?;
         let end = Instant::now() + LIMIT;
-        while invokes() == before {
+        let is_submit = |line: Line| matches!(line.event, Event::Invoke { .. });
+        // Without a pause: a burst is over in milliseconds.
+        loop {
+            let new = ledger.read_new().map_err(|error| error.to_string())?;
+            if new.into_iter().any(is_submit) {
+                break;
+            }
             if Instant::now() > end {
                 return Err("the producer submits nothing".to_owned());
             }

@@ -1,20 +1,20 @@
 //! What a fault run tells: a line per row while it runs, and docs/reliability.md.
 
+mod entry;
 mod page;
 
-pub(super) use page::write;
-
-use super::Done;
+use super::{Book, Done, Profile};
 use crate::process::Result;
+use entry::Entry;
 use pumasi_testkit::faults::checker::{Verdict, Violation};
-use std::time::Duration;
 
 /// Tells of one row.
 pub(super) fn line(done: &Done) {
     let report = &done.report;
+    let entry = Entry::of(done);
     println!(
         "{:?}  {} on {}: {} tasks, {} faults ({} caught), lost {}, extra runs {}, overlaps {}, \
-         recovered {}, dead {}, recovery {} / {}{}, in {:.1} s",
+         recovered {}, dead {}, recovery {}, in {:.1} s",
         report.verdict(),
         done.row.name,
         done.broker.name(),
@@ -26,9 +26,7 @@ pub(super) fn line(done: &Done) {
         report.overlaps,
         report.recovered,
         report.dead,
-        shown(report.recovered_within(50)),
-        shown(report.recovered_within(99)),
-        goal(done),
+        entry.recovery(),
         done.took.as_secs_f64(),
     );
     print!("{}", report.timelines);
@@ -43,39 +41,42 @@ pub(super) fn line(done: &Done) {
     }
 }
 
+/// Keeps the figures of a run in the page.
+pub(super) fn write(done: &[Done], profile: Profile, seed: u64) -> Result {
+    let mut new: Vec<Entry> = Vec::new();
+    for done in done {
+        let entry = Entry {
+            profile,
+            ..Entry::of(done)
+        };
+        // The rounds of a soak are one row.
+        match new.iter_mut().find(|known| known.is_like(&entry)) {
+            Some(known) => known.add(&entry),
+            None => new.push(entry),
+        }
+    }
+    for entry in &mut new {
+        entry.sign(seed);
+    }
+    page::write(&entry::keep(new)?)
+}
+
 /// Fails when a row is not green.
-pub(super) fn verdict(done: &[Done], seed: u64) -> Result {
-    let not_green = done
-        .iter()
-        .filter(|done| done.report.verdict() != Verdict::Green)
-        .count();
-    if done.is_empty() {
+pub(super) fn verdict(book: &Book, seed: u64) -> Result {
+    let mut bad = book.failed.clone();
+    if book.done.is_empty() && bad.is_empty() {
         return Err("no row of this name runs on this broker".to_owned());
     }
-    if not_green > 0 {
-        return Err(format!("{not_green} rows are not green; --seed {seed}"));
+    for done in &book.done {
+        let verdict = done.report.verdict();
+        if verdict != Verdict::Green {
+            let (row, broker) = (done.row.name, done.broker.name());
+            bad.push(format!("{row} on {broker}: {verdict:?}"));
+        }
     }
-    Ok(())
-}
-
-/// What was aimed at, where something was: ` (goal 1 s)`, and whether it was missed. A machine that
-/// does other things besides misses it, so it is told and not judged.
-fn goal(done: &Done) -> String {
-    let Some(goal) = done.row.goal else {
-        return String::new();
-    };
-    let took = done.report.recovered_within(99);
-    let missed = if took.is_some_and(|took| took > goal) {
-        ", **missed**"
-    } else {
-        ""
-    };
-    format!(" (goal {} s{missed})", goal.as_secs_f64())
-}
-
-fn shown(time: Option<Duration>) -> String {
-    time.map_or_else(
-        || "–".to_owned(),
-        |time| format!("{:.2} s", time.as_secs_f64()),
-    )
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let bad = bad.join("\n  ");
+    Err(format!("not green, with --seed {seed}:\n  {bad}"))
 }

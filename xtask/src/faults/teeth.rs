@@ -1,7 +1,8 @@
 //! The checker bites: mistakes that programs make, in real processes under real faults.
 
 use super::{
-    Place, build, play,
+    Place, build,
+    play::play,
     rows::{self, Row},
 };
 use pumasi_testkit::{

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::Path,
     time::Duration,
 };
@@ -202,23 +202,67 @@ impl Ledger {
     }
 }
 
+/// Reads a ledger while others write it, each line once, in the order of the file.
+#[derive(Debug)]
+pub struct Follower {
+    file: File,
+    /// The begin of a line whose end is not there yet.
+    rest: String,
+}
+
+impl Follower {
+    /// Follows a ledger from its begin.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let (file, rest) = (File::open(path)?, String::new());
+        Ok(Self { file, rest })
+    }
+
+    /// Follows a ledger from its present end.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn at_end(path: &Path) -> io::Result<Self> {
+        let mut follower = Self::open(path)?;
+        follower.file.seek(SeekFrom::End(0))?;
+        Ok(follower)
+    }
+
+    /// What was written since the last call.
+    ///
+    /// # Errors
+    /// When it cannot be read or a line is not an event; the text has the line.
+    pub fn read_new(&mut self) -> io::Result<Vec<Line>> {
+        self.file.read_to_string(&mut self.rest)?;
+        let whole = self.rest.rfind('\n').map_or(0, |end| end + 1);
+        let rest = self.rest.split_off(whole);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        lines.lines().map(parse).collect()
+    }
+}
+
+fn parse(line: &str) -> io::Result<Line> {
+    let problem = |error| format!("not a line of a ledger: {error}: {line}");
+    serde_json::from_str(line)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, problem(error)))
+}
+
 /// The events of a ledger in the order of their times.
 ///
 /// # Errors
 /// When it cannot be read or a line is not whole; the text names the line.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     let text = std::fs::read_to_string(path)?;
-    let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| {
-            let problem = format!("line {} of the ledger: {error}: {line}", number + 1);
+    let numbered = |(number, line)| {
+        parse(line).map_err(|error| {
+            let problem = format!("line {}: {error}", number + 1);
             io::Error::new(ErrorKind::InvalidData, problem)
         })
     };
-    let mut lines: Vec<Line> = text
-        .lines()
-        .enumerate()
-        .map(parse)
-        .collect::<io::Result<_>>()?;
+    let lines = text.lines().enumerate().map(numbered);
+    let mut lines: Vec<Line> = lines.collect::<io::Result<_>>()?;
     lines.sort_by_key(|line| line.at);
     Ok(lines)
 }
@@ -255,6 +299,33 @@ mod tests {
         let lines = read(&path).unwrap();
         assert_eq!(lines.len(), 800);
         assert!(lines.is_sorted_by_key(|line| line.at));
+    }
+
+    #[test]
+    fn a_follower_reads_each_line_once_and_waits_for_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        let ledger = Ledger::open(&path).unwrap();
+        let invoke = |id: &str| ledger.write(Event::Invoke { id: id.to_owned() });
+        invoke("a").unwrap();
+        let mut late = Follower::at_end(&path).unwrap();
+        let mut all = Follower::open(&path).unwrap();
+        let ids = |follower: &mut Follower| -> Vec<String> {
+            let lines = follower.read_new().unwrap().into_iter();
+            lines
+                .filter_map(|line| Some(line.event.id()?.to_owned()))
+                .collect()
+        };
+        assert_eq!(ids(&mut all), ["a"]);
+        (&ledger.file).write_all(b"{\"at\":1,\"event\":").unwrap();
+        assert!(ids(&mut all).is_empty());
+        (&ledger.file)
+            .write_all(b"\"invoke\",\"id\":\"b\"}\n")
+            .unwrap();
+        assert_eq!(ids(&mut all), ["b"]);
+        assert_eq!(ids(&mut late), ["b"]);
+        (&ledger.file).write_all(b"nonsense\n").unwrap();
+        assert!(all.read_new().is_err());
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! docs/reliability.md, written from a run.
 
-use super::{super::Done, goal, shown};
+use super::{super::Profile, entry::Entry};
 use crate::process::Result;
-use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
-use std::{fmt::Write, path::Path, process::Command};
+use std::{fmt::Write, path::Path};
 
 /// Where the page is.
 const PAGE: &str = "docs/reliability.md";
@@ -38,6 +37,17 @@ One in fifty tasks fails once, and one in fifty is rejected, so retries and dead
 faults, too.
 ";
 
+/// What stands before the figures of a soak.
+const SOAK: &str = "
+## A long run
+
+Workers written with the library, whose handlers are functions; all faults of this list in any
+order, round after round, with a fresh queue each: workers killed, told to stop once and twice,
+standing still; the producer killed in mid-burst; connections reset and closed by the broker; the
+broker killed; on the embedded broker all processes killed at once.
+
+";
+
 /// How the checker is checked, and what is not measured yet.
 const END: &str = "
 ## What is known to be red
@@ -70,79 +80,79 @@ histories try the rest.
 ";
 
 /// Writes the page.
-pub(in super::super) fn write(done: &[Done], seed: u64) -> Result {
+pub(super) fn write(entries: &[Entry]) -> Result {
     let mut page = BEGIN.to_owned();
+    let (soak, rows): (Vec<&Entry>, Vec<&Entry>) = entries
+        .iter()
+        .partition(|entry| entry.profile == Profile::Soak);
     let _ = write!(
         page,
-        "\n## The figures\n\nSeed {seed}, {}, version {} ({}), debug build, {} processors.\n\n",
-        said("date", &["-u", "+%Y-%m-%d"]),
-        env!("CARGO_PKG_VERSION"),
-        said("git", &["rev-parse", "--short=12", "HEAD"]),
+        "\n## The figures\n\nDebug build, {} processors.\n\n",
         std::thread::available_parallelism().map_or(0, usize::from),
     );
-    page += "| fault | broker | | tasks | faults (caught) | lost | extra runs | dead | recovery | 3/n |\n";
-    page += "|---|---|---|--:|--:|--:|--:|--:|--:|--:|\n";
-    for done in done {
-        page += &row(done);
+    page += &table(&rows);
+    if !soak.is_empty() {
+        page += SOAK;
+        page += &table(&soak);
     }
-    let (mut tasks, mut faults, mut lost) = (0, 0, 0);
-    for Done { report, .. } in done {
-        tasks += report.accepted;
-        faults += report.faults.len();
-        lost += report.count(Violation::Lost);
-    }
-    let _ = writeln!(page, "\n{tasks} tasks, {faults} faults, {lost} lost.");
     page += END;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
     std::fs::write(&path, page).map_err(|error| format!("cannot write {PAGE}: {error}"))
 }
 
-fn row(done: &Done) -> String {
-    let report = &done.report;
-    let verdict = match report.verdict() {
-        Verdict::Green => "green".to_owned(),
-        Verdict::Red => format!("**red**: {}", wrong(report)),
-        Verdict::Invalid => format!("invalid: {}", report.invalid.join("; ")),
-    };
-    let lost = report.count(Violation::Lost);
-    let bound = if lost == 0 && report.accepted > 0 {
-        let accepted = u32::try_from(report.accepted).unwrap_or(u32::MAX);
-        format!("{:.2} %", 300.0 / f64::from(accepted))
+fn table(entries: &[&Entry]) -> String {
+    let mut table = "| fault | broker | | tasks | faults (caught) | lost | extra runs | dead | recovery | 3/n | run |\n"
+        .to_owned();
+    table += "|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n";
+    let (mut tasks, mut faults, mut lost) = (0, 0, 0);
+    for entry in entries {
+        table += &row(entry);
+        tasks += entry.tasks;
+        faults += entry.faults;
+        lost += entry.lost;
+    }
+    let _ = writeln!(
+        table,
+        "\n{tasks} tasks, {faults} faults, {lost} lost{}.",
+        match bound(lost, tasks) {
+            Some(bound) => format!("; with 95 % confidence fewer than {bound} are under this mix"),
+            None => String::new(),
+        }
+    );
+    table
+}
+
+fn row(entry: &Entry) -> String {
+    let verdict = if entry.wrong.is_empty() {
+        "green".to_owned()
     } else {
-        "–".to_owned()
+        format!("**red**: {}", entry.wrong.join(", "))
+    };
+    let rounds = match entry.rounds {
+        1 => String::new(),
+        rounds => format!(", {rounds} rounds"),
     };
     format!(
-        "| {} | {} | {verdict} | {} | {} ({}) | {lost} | {} ({}) | {} | {} / {}{} | {bound} |\n",
-        done.row.title,
-        done.broker.name(),
-        report.accepted,
-        report.faults.len(),
-        report.caught,
-        report.explained,
-        report.overlaps,
-        report.dead,
-        shown(report.recovered_within(50)),
-        shown(report.recovered_within(99)),
-        goal(done),
+        "| {} | {} | {verdict} | {} | {} ({}) | {} | {} ({}) | {} | {} | {} | {}, {}, seed {}{rounds} |\n",
+        entry.title,
+        entry.broker,
+        entry.tasks,
+        entry.faults,
+        entry.caught,
+        entry.lost,
+        entry.extra,
+        entry.overlaps,
+        entry.dead,
+        entry.recovery(),
+        bound(entry.lost, entry.tasks).unwrap_or_else(|| "–".to_owned()),
+        entry.version,
+        entry.date,
+        entry.seed,
     )
 }
 
-/// What makes a row red.
-fn wrong(report: &Report) -> String {
-    let each = report.violations.iter();
-    let mut parts: Vec<String> = each
-        .map(|(violation, ids)| format!("{} × {violation:?}", ids.len()))
-        .collect();
-    if report.left > 0 {
-        parts.push(format!("{} tasks still waited at the end", report.left));
-    }
-    parts.join(", ")
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| "?".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
+/// What no loss in so many tasks says: `0.83 %`.
+fn bound(lost: usize, tasks: usize) -> Option<String> {
+    let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
+    (lost == 0 && tasks > 0).then(|| format!("{:.4} %", 300.0 / f64::from(tasks)))
 }

@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
         tasks: 5_000,
         times: 15,
         work_ms: 20,
-        burst: 100,
+        burst: 150,
         pause_ms: 250,
         handlers: Handlers::Functions,
         is_proxied: on == NODES,
