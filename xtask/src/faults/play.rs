@@ -18,10 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How often the ledger is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
 /// How often the queues are looked at while tasks are still under way; it costs a process.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// Longest time from the end of all faults until every task has come to its end.
+/// Longest time, after the end of all faults, in which no task comes to its end while some have not.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Longest time from the end of the last task until the queues are empty.
@@ -63,17 +66,20 @@ fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
     // started tells of empty queues, so nothing may have happened meanwhile, either.
     let mut open = Open::follow(&fleet.ledger_path())?;
     let (mut looked, mut seen) = (Instant::now(), 0);
-    let _ = until_within(DRAIN, "every task's end", || {
-        if open.is_empty() {
-            return true;
+    let (mut moved, mut ended) = (Instant::now(), 0);
+    while !open.is_empty() && moved.elapsed() < DRAIN {
+        if ended != open.ended.len() {
+            (moved, ended) = (Instant::now(), open.ended.len());
         }
-        if looked.elapsed() < LOOK_EVERY {
-            return false;
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            let before = std::mem::replace(&mut seen, open.lines);
+            if before == seen && stage.left(fleet) == Ok(0) {
+                break;
+            }
         }
-        let before = std::mem::replace(&mut seen, open.lines);
-        looked = Instant::now();
-        before == seen && stage.left(fleet) == Ok(0)
-    });
+        std::thread::sleep(POLL);
+    }
     let _ = until_within(EMPTY, "empty queues", || stage.left(fleet) == Ok(0));
     fleet.finish_workers()?;
     // Unacknowledged ones are ready again now.
