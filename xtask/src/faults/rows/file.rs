@@ -1,5 +1,8 @@
 //! Faults of the embedded broker's file: killed in mid-write, no power, no room, no lock, no clock.
 
+mod busy;
+mod clock;
+
 use super::{FILE, Fault, Handlers, Row, processes};
 use crate::{
     faults::{
@@ -37,6 +40,24 @@ pub(super) const DISK_FULL: Fault = Fault {
     name: "disk-full",
     nature: Nature::Blocks,
     make: fill,
+};
+
+pub(super) const BUSY: Fault = Fault {
+    name: "busy",
+    nature: Nature::Blocks,
+    make: busy::hold,
+};
+
+pub(super) const STALLED: Fault = Fault {
+    name: "stalled",
+    nature: Nature::Severs,
+    make: processes::WORKER_STOP.make,
+};
+
+pub(super) const CLOCK: Fault = Fault {
+    name: "clock",
+    nature: Nature::Blocks,
+    make: clock::set,
 };
 
 /// The rows of this family.
@@ -80,6 +101,39 @@ pub(super) fn rows() -> Vec<Row> {
             disk: Some(48),
             needs: Disk::available,
             ..row("disk-full", "no room on the disk", &[DISK_FULL])
+        },
+        Row {
+            times: 3,
+            tasks: 500,
+            work_ms: 20,
+            burst: 50,
+            pause_ms: 100,
+            workers: 8,
+            needs: busy::available,
+            ..row(
+                "busy",
+                "7 others hold the write lock in turns, 8 workers",
+                &[BUSY],
+            )
+        },
+        Row {
+            times: 3,
+            environment: &[("PUMASI__BROKER__STALL_TIMEOUT", "1s")],
+            ..row(
+                "stalled",
+                "SIGSTOP of a worker beyond its stall limit (1 s), SIGCONT",
+                &[STALLED],
+            )
+        },
+        Row {
+            times: 5,
+            tasks: 500,
+            work_ms: 20,
+            burst: 50,
+            pause_ms: 100,
+            environment: clock::ENVIRONMENT,
+            needs: clock::available,
+            ..row("clock", "the clock is set by an hour", &[CLOCK])
         },
     ]
 }
