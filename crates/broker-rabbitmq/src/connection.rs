@@ -41,6 +41,8 @@ const FRAME_BYTES_MAX: u32 = 131_072;
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Longest wait between two tries.
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// How often a call that waits for its answer looks whether its connection is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Shortest time between two log lines about the same failure.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -323,6 +325,28 @@ async fn read(path: &std::path::Path, what: &str) -> Result<String, String> {
     tokio::fs::read_to_string(path)
         .await
         .map_err(|error| format!("the {what} {} cannot be read: {error}", path.display()))
+}
+
+/// What lapin answers, or an error when the connection is lost meanwhile: a call that meets the end
+/// of its connection may stay without an answer for ever.
+pub(crate) async fn answered<T>(
+    connection: &Connection,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<T> {
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        error = lost(connection) => Err(error),
+    }
+}
+
+/// Waits for the end of a connection, and then for the answer that it should have given.
+async fn lost(connection: &Connection) -> lapin::Error {
+    while connection.status().connected() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(LOOK_EVERY).await;
+    lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Error).into()
 }
 
 /// Counts the failures of something that is tried for ever, and says when to tell of them.

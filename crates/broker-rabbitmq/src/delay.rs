@@ -17,9 +17,10 @@ pub(crate) use marks::taken_off;
 
 use crate::{
     connection::Link,
-    error::{ACCESS_REFUSED, NOT_FOUND},
-    topology::object::{self, Failure, Object},
+    error::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED},
+    topology::object::{Asking, Failure, Object},
 };
+use futures_util::future::try_join_all;
 use pumasi_common::{Destination, Publication, QueueName, Refusal};
 use std::{
     collections::HashSet,
@@ -201,7 +202,30 @@ impl Delays {
             looked => return looked,
         }
         tracing::info!("making the queues for tasks that are kept back");
-        for object in &objects {
+        match self.declare(&objects).await {
+            Err(Failure::Reply(PRECONDITION_FAILED, _)) => self.declare_missing(&objects).await,
+            declared => declared,
+        }
+    }
+
+    /// Looks at everything over one channel, which ends at the first thing that is missing.
+    async fn look(&self, objects: &[Object]) -> Result<(), Failure> {
+        let asking = Asking::open(&self.link).await?;
+        let looks = objects.iter().map(|object| object.look(&asking));
+        try_join_all(looks).await.map(drop)
+    }
+
+    /// Declares everything over one channel, without waiting for one answer before the next
+    /// question: a ladder has more than a hundred rungs and rails.
+    async fn declare(&self, objects: &[Object]) -> Result<(), Failure> {
+        let asking = Asking::open(&self.link).await?;
+        let declarations = objects.iter().map(|object| object.declare_on(&asking));
+        try_join_all(declarations).await.map(drop)
+    }
+
+    /// Leaves what somebody made otherwise as it is.
+    async fn declare_missing(&self, objects: &[Object]) -> Result<(), Failure> {
+        for object in objects {
             let is_binding = matches!(
                 object,
                 Object::QueueBinding { .. } | Object::ExchangeBinding { .. }
@@ -209,15 +233,6 @@ impl Delays {
             if is_binding || !object.exists(&self.link).await? {
                 object.declare(&self.link).await?;
             }
-        }
-        Ok(())
-    }
-
-    /// Looks at everything over one channel, which ends at the first thing that is missing.
-    async fn look(&self, objects: &[Object]) -> Result<(), Failure> {
-        let channel = object::channel(&self.link).await?;
-        for object in objects {
-            object.look(&channel).await?;
         }
         Ok(())
     }

@@ -25,11 +25,11 @@ mod later;
 mod session;
 
 use crate::{
-    connection::{Backoff, Failures, Link},
+    connection::{Backoff, Failures, Link, answered},
     convert::{properties, short},
     delay::{self, Delays, Route},
 };
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
 use pumasi_common::{
     ConnectionSettings, Destination, Publication, PublishOutcome, Refusal, TaskId,
     broker::Uncertainty,
@@ -332,11 +332,15 @@ impl Actor {
     }
 
     async fn open(&self) -> Result<lapin::Channel, Box<dyn std::error::Error + Send + Sync>> {
-        let channel = self.link.connection().await?.create_channel().await?;
-        channel
-            .confirm_select(lapin::options::ConfirmSelectOptions::default())
-            .await?;
-        Ok(channel)
+        let connection = self.link.connection().await?;
+        let channel = async {
+            let channel = connection.create_channel().await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            Ok(channel)
+        };
+        Ok(answered(&connection, channel).await?)
     }
 
     /// Decides about what the ended channel left: refused, or sent again.

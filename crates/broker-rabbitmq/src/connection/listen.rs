@@ -10,7 +10,7 @@ use futures_util::{
     io::{AsyncRead, AsyncWrite},
 };
 use lapin::{
-    AsyncTcpStream, Connection, ConnectionProperties,
+    AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
     tcp::{AMQPUriTcpExt, OwnedTLSConfig},
     uri::AMQPUri,
 };
@@ -23,6 +23,7 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Connects and logs in; gives the connection and which broker it is.
 pub(super) async fn connect(
@@ -31,9 +32,11 @@ pub(super) async fn connect(
     tls: OwnedTLSConfig,
 ) -> lapin::Result<(Connection, Server)> {
     let greeting = Arc::new(OnceLock::new());
+    let ended = CancellationToken::new();
     let net = Net {
         tokio: TokioRuntime::tokio_current(),
         greeting: greeting.clone(),
+        ended: ended.clone(),
     };
     let runtime = Runtime::new(RuntimeParts::new(net.tokio.clone(), net.clone()));
     let open = async move |uri: AMQPUri, _| {
@@ -42,8 +45,20 @@ pub(super) async fn connect(
             .await?;
         Ok(AsyncTcpStream::Plain(net.listen(stream)))
     };
-    let connection = Connection::connector(uri, runtime, open, properties).await?;
+    let connection = tokio::select! {
+        biased;
+        connection = Connection::connector(uri, runtime, open, properties) => connection?,
+        error = without_an_answer(&ended) => return Err(error),
+    };
     Ok((connection, greeting.get().cloned().unwrap_or_default()))
+}
+
+/// Waits for the end of the stream, and then for lapin to tell of it: a greeting that is cut off
+/// may stay without an answer for ever.
+async fn without_an_answer(ended: &CancellationToken) -> lapin::Error {
+    ended.cancelled().await;
+    tokio::time::sleep(super::LOOK_EVERY).await;
+    ErrorKind::IOError(Arc::new(io::ErrorKind::ConnectionAborted.into())).into()
 }
 
 /// A stream of Tokio's, with TLS or without.
@@ -54,6 +69,8 @@ type Tokios = AsyncTcpStream<<TokioRuntime as Reactor>::TcpStream>;
 struct Net {
     tokio: TokioRuntime,
     greeting: Arc<OnceLock<Server>>,
+    /// Told when a stream has ended.
+    ended: CancellationToken,
 }
 
 impl Net {
@@ -62,6 +79,7 @@ impl Net {
             stream,
             frames: Frames::new(self.greeting.clone()),
             whole: (Vec::new(), 0),
+            ended: self.ended.clone(),
         }
     }
 }
@@ -101,6 +119,8 @@ struct Listening {
     frames: Frames,
     /// A frame that came in parts and is whole now, and how much of it was handed on.
     whole: (Vec<u8>, usize),
+    /// Told at the end of the stream.
+    ended: CancellationToken,
 }
 
 impl Listening {
@@ -136,17 +156,9 @@ impl Listening {
         self.whole = (std::mem::take(&mut self.frames.held), 0);
         Poll::Ready(Ok(true))
     }
-}
 
-impl AsyncRead for Listening {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
+    /// Reads what may be handed on; nothing at the end of the stream.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let count = self.hand_on(buffer);
             if count > 0 {
@@ -167,6 +179,23 @@ impl AsyncRead for Listening {
                 return Poll::Ready(Ok(count));
             }
         }
+    }
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let read = self.poll_frames(cx, buffer);
+        if matches!(read, Poll::Ready(Ok(0) | Err(_))) {
+            self.ended.cancel();
+        }
+        read
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Generation, Source};
 use crate::{
+    connection::answered,
     error::{self, ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED},
     settle::{ChannelSettler, Queues},
 };
@@ -36,11 +37,11 @@ pub(super) async fn open(
     let is_timed = source.link.server().times_consumers();
     let mut arguments = arguments(options.ack_timeout.filter(|_| is_timed));
     let (channel, consumer) = loop {
-        let channel = connection
-            .create_channel()
+        let channel = answered(&connection, connection.create_channel())
             .await
             .map_err(|error| explain(queue, error))?;
-        match subscribe(&channel, options, arguments.clone()).await {
+        let subscribed = subscribe(&channel, options, arguments.clone());
+        match answered(&connection, subscribed).await {
             Ok(consumer) => break (channel, consumer),
             // A classic queue takes no time-out, and it needs none: it takes nothing back.
             Err(error) if is_refused_timeout(&error) && !arguments.inner().is_empty() => {

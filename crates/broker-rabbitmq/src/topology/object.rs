@@ -3,11 +3,11 @@
 //! Each question is asked on a channel of its own, because a refusal closes the channel.
 
 use crate::{
-    connection::Link,
+    connection::{Link, answered},
     error::{self, NOT_FOUND},
 };
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, Connection, ExchangeKind,
     options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, LongString},
 };
@@ -15,6 +15,7 @@ use pumasi_common::{
     error::Cause,
     topology::{Argument, BINDING_ALL, Declaration},
 };
+use std::sync::Arc;
 
 /// Arguments by name.
 pub(crate) type Arguments = Vec<(&'static str, Argument)>;
@@ -101,29 +102,48 @@ impl From<lapin::Error> for Failure {
     }
 }
 
+/// A channel for questions, and the connection that it lives on.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    connection: Arc<Connection>,
+    channel: Channel,
+}
+
+impl Asking {
+    pub(crate) async fn open(link: &Link) -> Result<Self, Failure> {
+        let connection = link.connection().await.map_err(|error| Failure::Other {
+            problem: error.to_string(),
+            source: Some(Box::new(error)),
+        })?;
+        let channel = answered(&connection, connection.create_channel()).await?;
+        Ok(Self {
+            connection,
+            channel,
+        })
+    }
+}
+
 /// A channel for one question.
 pub(crate) async fn channel(link: &Link) -> Result<Channel, Failure> {
-    let connection = link.connection().await.map_err(|error| Failure::Other {
-        problem: error.to_string(),
-        source: Some(Box::new(error)),
-    })?;
-    Ok(connection.create_channel().await?)
+    Ok(Asking::open(link).await?.channel)
 }
 
 impl Object {
     /// Looks whether it is there, however it was made. A binding cannot be looked at.
     pub(crate) async fn exists(&self, link: &Link) -> Result<bool, Failure> {
-        match self.look(&channel(link).await?).await {
+        match self.look(&Asking::open(link).await?).await {
             Ok(()) => Ok(true),
-            Err(error) => match Failure::from(error) {
-                Failure::Reply(NOT_FOUND, _) => Ok(false),
-                other @ (Failure::Reply(..) | Failure::Other { .. }) => Err(other),
-            },
+            Err(Failure::Reply(NOT_FOUND, _)) => Ok(false),
+            Err(other @ (Failure::Reply(..) | Failure::Other { .. })) => Err(other),
         }
     }
 
     /// As [`Object::exists`] on a channel that has to last: 404 ends it where it is not there.
-    pub(crate) async fn look(&self, channel: &Channel) -> lapin::Result<()> {
+    pub(crate) async fn look(&self, asking: &Asking) -> Result<(), Failure> {
+        Ok(answered(&asking.connection, self.look_at(&asking.channel)).await?)
+    }
+
+    async fn look_at(&self, channel: &Channel) -> lapin::Result<()> {
         match self {
             Self::Queue { name, .. } => {
                 let options = QueueDeclareOptions {
@@ -149,7 +169,15 @@ impl Object {
 
     /// Makes it, or finds it made with the same arguments.
     pub(crate) async fn declare(&self, link: &Link) -> Result<(), Failure> {
-        let channel = channel(link).await?;
+        self.declare_on(&Asking::open(link).await?).await
+    }
+
+    /// As [`Object::declare`] on a channel that has to last.
+    pub(crate) async fn declare_on(&self, asking: &Asking) -> Result<(), Failure> {
+        Ok(answered(&asking.connection, self.make(&asking.channel)).await?)
+    }
+
+    async fn make(&self, channel: &Channel) -> lapin::Result<()> {
         let none = FieldTable::default();
         match self {
             Self::Queue {

@@ -15,6 +15,7 @@ mod consuming;
 mod controlling;
 mod delay;
 mod hostile;
+mod lapin_faults;
 mod publishing;
 mod raw;
 mod reaching;
