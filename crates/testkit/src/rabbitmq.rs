@@ -291,15 +291,18 @@ impl RabbitMq {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Makes the node write its list of quorum queues to disk now.
+    /// Makes the node write down now which queues, exchanges and bindings it has.
     ///
-    /// It does so by itself within half a second. A 3.10 node that is killed before that comes
-    /// back with the tasks of a new quorum queue and without a leader for it.
+    /// It does so by itself within seconds. A 3.10 node that is killed before that comes back with
+    /// the tasks of a new quorum queue and without a leader for it, or without a new binding.
     ///
     /// # Panics
     /// When the node does not answer.
     pub fn sync_directory(&self) {
-        self.ctl(&["eval", "[dets:sync(T) || T <- dets:all()]."]);
+        self.ctl(&[
+            "eval",
+            "[dets:sync(T) || T <- dets:all()], catch mnesia:sync_log().",
+        ]);
     }
 
     /// Kills the node at once, as a power cut would.
