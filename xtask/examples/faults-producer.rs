@@ -56,6 +56,7 @@ async fn open(url: &str) -> Arc<dyn Broker> {
     settings.heartbeat = Duration::from_secs(2);
     settings.connect_timeout = Duration::from_secs(2);
     settings.publish_timeout = Duration::from_secs(5);
+    settings.password_file = std::env::var_os("PUMASI__BROKER__PASSWORD_FILE").map(Into::into);
     loop {
         match pumasi_broker::open(&settings).await {
             Ok(broker) => return broker,

@@ -30,6 +30,8 @@ const SERVER: &str = "usr/lib/rabbitmq/bin/rabbitmq-server";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
+/// The password of users that are made here.
+pub const PASSWORD: &str = "hunter2";
 /// Virtual hosts made with one call of the command line tool, which takes seconds to start.
 const VHOSTS_AT_ONCE: usize = 12;
 
@@ -250,25 +252,35 @@ impl RabbitMq {
     }
 
     /// Makes a user with these permissions (regular expressions: configure, write, read) on the
-    /// virtual host of a URL, and returns the URL for that user. The password is `hunter2`.
+    /// virtual host of a URL, and returns the URL for that user. The password is [`PASSWORD`].
     ///
     /// # Panics
     /// When the node does not make it.
     #[must_use]
     pub fn new_user_url(&self, url: &str, permissions: [&str; 3]) -> String {
         let vhost = url.rsplit('/').next().unwrap_or_default();
+        let user = self.new_user(vhost, permissions);
+        format!("amqp://{user}:{PASSWORD}@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// As [`RabbitMq::new_user_url`], on a virtual host; returns the user's name.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::new_user_url`].
+    #[must_use]
+    pub fn new_user(&self, vhost: &str, permissions: [&str; 3]) -> String {
         let user = format!("u{}", uuid::Uuid::new_v4().simple());
         let [configure, write, read] = permissions;
         self.ctl(&[
             "eval",
             &format!(
                 "rabbit_auth_backend_internal:add_user(\
-                 <<\"{user}\">>, <<\"hunter2\">>, <<\"test\">>), \
+                 <<\"{user}\">>, <<\"{PASSWORD}\">>, <<\"test\">>), \
                  rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{vhost}\">>, \
                  <<\"{configure}\">>, <<\"{write}\">>, <<\"{read}\">>, <<\"test\">>)."
             ),
         ]);
-        format!("amqp://{user}:hunter2@127.0.0.1:{}/{vhost}", self.port)
+        user
     }
 
     /// Runs `rabbitmqctl` against this node and returns what it printed.

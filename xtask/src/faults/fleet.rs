@@ -67,6 +67,9 @@ impl<'a> Fleet<'a> {
             producer: None,
             started: 0,
         };
+        if row.has_password_file {
+            fleet.write_password(pumasi_testkit::rabbitmq::PASSWORD)?;
+        }
         for _ in 0..row.workers {
             fleet.start_worker()?;
         }
@@ -81,6 +84,29 @@ impl<'a> Fleet<'a> {
             fleet.ledger_text().contains("\"start\"")
         })?;
         Ok(fleet)
+    }
+
+    /// Where every process reads the broker's password, in rows that ask for it.
+    fn password_file(&self) -> PathBuf {
+        self.folder.join("password")
+    }
+
+    /// Gives every process another password, for its next connection.
+    pub(super) fn write_password(&self, password: &str) -> Result {
+        // Nobody is to read half of it.
+        let new = self.folder.join("password.new");
+        std::fs::write(&new, password)
+            .and_then(|()| std::fs::rename(&new, self.password_file()))
+            .map_err(|error| error.to_string())
+    }
+
+    /// A command of a program that can reach the broker and is killed when this process ends.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = dying_with_us(program);
+        if self.row.has_password_file {
+            command.env("PUMASI__BROKER__PASSWORD_FILE", self.password_file());
+        }
+        command
     }
 
     pub(super) fn ledger_path(&self) -> PathBuf {
@@ -112,7 +138,7 @@ impl<'a> Fleet<'a> {
                 command
             }
             Handlers::Functions => {
-                let mut command = dying_with_us(&self.programs.worker);
+                let mut command = self.command(&self.programs.worker);
                 command
                     .arg(self.ledger_path())
                     .env("PUMASI__BROKER__URL", &self.url)
@@ -145,7 +171,7 @@ impl<'a> Fleet<'a> {
             bug: self.row.bug,
         };
         let orders = serde_json::to_string(&orders).map_err(|error| error.to_string())?;
-        let mut command = dying_with_us(&self.programs.producer);
+        let mut command = self.command(&self.programs.producer);
         let child = self.spawn(command.arg(orders), "producer")?;
         self.producer = Some(child);
         Ok(())
@@ -192,7 +218,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn pumasi(&self, arguments: &[&str]) -> Command {
-        let mut command = dying_with_us(&self.programs.pumasi);
+        let mut command = self.command(&self.programs.pumasi);
         command
             .args(["--broker", &self.url])
             .args(arguments)

@@ -36,6 +36,9 @@ pub(super) fn line(done: &Done) {
     if report.left > 0 {
         println!("    left in the queues: {}", report.left);
     }
+    if report.deleted > 0 {
+        println!("    deleted with their queue: {}", report.deleted);
+    }
     for reason in &report.invalid {
         println!("    invalid: {reason}");
     }

@@ -115,6 +115,8 @@ pub(super) struct Row {
     pub(super) environment: &'static [(&'static str, &'static str)],
     /// Whether everybody reaches the node through a proxy.
     pub(super) is_proxied: bool,
+    /// Whether the login is a user of its own whose password is in a file.
+    pub(super) has_password_file: bool,
     /// Longest recovery that is aimed at, for 99 of 100 faults.
     pub(super) goal: Option<Duration>,
     /// What the producer does wrong on purpose.
@@ -142,6 +144,7 @@ impl Row {
             needs: || Ok(()),
             environment: &[],
             is_proxied: false,
+            has_password_file: false,
             goal: None,
             bug: None,
             worker_arguments: &[],

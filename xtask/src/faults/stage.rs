@@ -17,6 +17,8 @@ pub(super) struct Stage<'a> {
     node: Option<&'a RabbitMq>,
     /// The virtual host; empty without a node.
     pub(super) vhost: String,
+    /// The user of the broker; empty without a node.
+    pub(super) user: String,
     proxy: Option<Proxy>,
     disk: Option<Disk>,
 }
@@ -31,6 +33,7 @@ impl<'a> Stage<'a> {
                 url: format!("sqlite:{}", folder.join("queue.db").display()),
                 node: None,
                 vhost: String::new(),
+                user: String::new(),
                 proxy: None,
                 disk,
             };
@@ -38,10 +41,17 @@ impl<'a> Stage<'a> {
         let vhost = node.new_vhost();
         let proxy = row.is_proxied.then(|| Proxy::to(node.port()));
         let port = proxy.as_ref().map_or(node.port(), Proxy::port);
+        let user = if row.has_password_file {
+            node.new_user(&vhost, [".*"; 3])
+        } else {
+            "guest".to_owned()
+        };
         Self {
-            url: format!("amqp://guest:guest@127.0.0.1:{port}/{vhost}"),
+            // A password that is in a file comes before this one.
+            url: format!("amqp://{user}:guest@127.0.0.1:{port}/{vhost}"),
             node: Some(node),
             vhost,
+            user,
             proxy,
             disk: None,
         }
@@ -80,7 +90,10 @@ impl<'a> Stage<'a> {
             let (name, messages) = line.split_once('\t')?;
             let messages: u64 = messages.trim().parse().ok()?;
             let is_work = name == QUEUE || name == format!("{QUEUE}.suspects");
-            let counts = is_work || name.starts_with("pumasi.delay.");
+            // What is for a queue that is gone ends in a queue of its own: the checker asks for
+            // its tasks one by one.
+            let is_on_its_way = name.starts_with("pumasi.delay.") && name != "pumasi.delay.lost";
+            let counts = is_work || is_on_its_way;
             (counts && messages > 0).then_some((name, messages))
         });
         let waiting: Vec<_> = waiting.collect();

@@ -107,6 +107,8 @@ pub struct Report {
     pub overlaps: usize,
     /// Dead letters.
     pub dead: usize,
+    /// Accepted ids that went with a queue that was deleted on purpose.
+    pub deleted: usize,
     /// What became of each fault.
     pub faults: Vec<Recovery>,
     /// Faults that found something in flight.
@@ -192,7 +194,10 @@ fn terminals(
         let came = !runs.is_empty() || died > 0;
         if submit.accepted > 0 {
             report.accepted += 1;
-            if !took_effect && died == 0 {
+            let is_gone = !took_effect && died == 0;
+            if is_gone && history.is_deleted(submit) {
+                report.deleted += 1;
+            } else if is_gone {
                 wrong.push((Violation::Lost, (*id).to_owned()));
             }
         } else if submit.unanswered > 0 {

@@ -146,6 +146,8 @@ pub enum Nature {
     Severs,
     /// They go on undisturbed; only submits are hit.
     Blocks,
+    /// They go on, and what their queue held is gone on purpose.
+    Deletes,
 }
 
 /// Whom a fault hits.

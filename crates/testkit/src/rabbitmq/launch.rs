@@ -21,6 +21,9 @@ rm -rf -- "$dir" 2>/dev/null
 kill -9 -$$
 "#;
 
+/// What docs/guides/retries.md advises: how soon a task that was kept back is handed on again when
+/// its queue refused it or went away meanwhile. The default is three minutes.
+const ADVANCED: &str = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n";
 /// What the nodes of a cluster know each other by; they listen on loopback only.
 const COOKIE: &str = "PUMASITESTKIT";
 
@@ -62,6 +65,7 @@ impl RabbitMq {
             Extra::Tls(port) => config += &tls::prepare(directory, &self.inside, *port),
         }
         std::fs::write(directory.join("rabbitmq.conf"), config).expect("a configuration");
+        std::fs::write(directory.join("advanced.config"), ADVANCED).expect("a configuration");
         std::fs::write(directory.join("enabled_plugins"), plugins).expect("a plugins file");
     }
 
@@ -90,6 +94,7 @@ impl RabbitMq {
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
             .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", at("advanced.config"))
             .env("RABBITMQ_CONF_ENV_FILE", at("no-env.conf"))
             .env("RABBITMQ_MNESIA_BASE", at("data"))
             .env("RABBITMQ_LOG_BASE", at("log"))

@@ -1,24 +1,20 @@
 //! Faults of a node: it closes connections, refuses, stops reading, is killed.
 
-use super::{Fault, NODES, Row};
+mod alarms;
+mod password;
+mod queue;
+
+use super::{Broker, Fault, NODES, Row};
 use crate::{
-    faults::{
-        fleet::{Fleet, QUEUE},
-        making::Making,
-    },
+    faults::{fleet::Fleet, making::Making},
     process::Result,
 };
 use pumasi_testkit::faults::ledger::{Nature, Target, now};
 use std::{
     net::TcpStream,
-    thread::sleep,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How long a queue stays full.
-const HELD: Duration = Duration::from_secs(3);
-/// How long an alarm stays on: longer than the producer waits for an answer, which is 5 s.
-const ALARMED: Duration = Duration::from_secs(6);
 /// How often connections are closed with one call of the tool, which takes seconds to start.
 const CLOSED_AT_ONCE: u64 = 5;
 
@@ -28,16 +24,58 @@ pub(super) const CLOSE: Fault = Fault {
     make: close,
 };
 
+pub(super) const CLOSE_ONE: Fault = Fault {
+    name: "close-one",
+    nature: Nature::Severs,
+    make: close_one,
+};
+
+pub(super) const STOP_APP: Fault = Fault {
+    name: "stop-app",
+    nature: Nature::Severs,
+    make: stop_app,
+};
+
+const QUEUE_DELETED: Fault = Fault {
+    name: "queue-deleted",
+    nature: Nature::Deletes,
+    make: queue::delete,
+};
+
+pub(super) const POLICY: Fault = Fault {
+    name: "policy",
+    nature: Nature::Blocks,
+    make: queue::policy,
+};
+
+const CONSUMER_TIMEOUT: Fault = Fault {
+    name: "consumer-timeout",
+    nature: Nature::Severs,
+    make: queue::consumer_timeout,
+};
+
+pub(super) const DISK_ALARM: Fault = Fault {
+    name: "disk-alarm",
+    nature: Nature::Blocks,
+    make: alarms::disk,
+};
+
+const PASSWORD: Fault = Fault {
+    name: "password",
+    nature: Nature::Severs,
+    make: password::rotate,
+};
+
 pub(super) const QUEUE_FULL: Fault = Fault {
     name: "queue-full",
     nature: Nature::Blocks,
-    make: fill,
+    make: queue::fill,
 };
 
 pub(super) const MEMORY_ALARM: Fault = Fault {
     name: "memory-alarm",
     nature: Nature::Blocks,
-    make: alarm,
+    make: alarms::memory,
 };
 
 pub(super) const BROKER_KILL: Fault = Fault {
@@ -52,10 +90,21 @@ pub(super) fn rows() -> Vec<Row> {
         on: NODES,
         ..Row::of(name, title, faults)
     };
+    let two_seconds = Some(Duration::from_secs(2));
+    let five_seconds = Some(Duration::from_secs(5));
     vec![
         Row {
-            goal: Some(Duration::from_secs(2)),
+            goal: two_seconds,
             ..row("close", "the broker closes all connections", &[CLOSE])
+        },
+        Row {
+            times: 10,
+            goal: two_seconds,
+            ..row(
+                "close-one",
+                "the broker closes one connection",
+                &[CLOSE_ONE],
+            )
         },
         Row {
             times: 1,
@@ -67,12 +116,61 @@ pub(super) fn rows() -> Vec<Row> {
             )
         },
         Row {
-            times: 1,
+            times: 2,
+            goal: two_seconds,
+            ..row(
+                "queue-deleted",
+                "the queue is deleted under load",
+                &[QUEUE_DELETED],
+            )
+        },
+        Row {
+            times: 2,
+            ..row(
+                "policy",
+                "the policy of the live queue is changed",
+                &[POLICY],
+            )
+        },
+        Row {
+            on: &[Broker::RabbitMq3],
+            times: 2,
+            work_ms: 1_800,
+            goal: two_seconds,
+            ..row(
+                "consumer-timeout",
+                "tasks take longer than the broker's consumer time-out",
+                &[CONSUMER_TIMEOUT],
+            )
+        },
+        Row {
+            times: 2,
+            goal: two_seconds,
             ..row("memory-alarm", "memory alarm", &[MEMORY_ALARM])
         },
         Row {
-            times: 1,
-            goal: Some(Duration::from_secs(5)),
+            times: 2,
+            goal: two_seconds,
+            ..row("disk-alarm", "disk alarm", &[DISK_ALARM])
+        },
+        Row {
+            times: 3,
+            has_password_file: true,
+            goal: five_seconds,
+            ..row(
+                "password",
+                "the password is changed, and all connections are closed",
+                &[PASSWORD],
+            )
+        },
+        Row {
+            times: 2,
+            goal: five_seconds,
+            ..row("stop-app", "stop_app, start_app", &[STOP_APP])
+        },
+        Row {
+            times: 3,
+            goal: five_seconds,
             ..row(
                 "broker-kill",
                 "kill -9 of the broker, and its restart",
@@ -97,63 +195,18 @@ fn close(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
             pauses.join(",")
         ),
     ]);
-    let numbers: Vec<u64> = said
-        .split(|letter: char| !letter.is_ascii_digit())
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let real = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
-    let boot = now();
-    let at = |time: u64| (boot + time).saturating_sub(real);
+    let numbers = numbers(&said);
     for told in numbers.chunks(3) {
         let [from, to, count] = told else {
             return Err(format!("the node said {said}"));
         };
-        let mark = making.began(fleet, Target::All, at(*from))?;
-        making.healed_at(fleet, mark, at(*to))?;
+        let mark = making.began(fleet, Target::All, ledger_time(*from))?;
+        making.healed_at(fleet, mark, ledger_time(*to))?;
         if *count > 0 {
             making.bit(fleet, mark, format!("{count} connections closed"))?;
         }
     }
     Ok(())
-}
-
-fn fill(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
-    let (node, vhost) = (making.stage.node()?, &making.stage.vhost);
-    let pattern = format!("^{QUEUE}$");
-    let limit = r#"{"max-length":1,"overflow":"reject-publish"}"#;
-    let set = ["set_policy", "-p", vhost, "full", &pattern, limit];
-    let mark = making.begin(fleet, Target::All)?;
-    node.ctl(&[&set[..], &["--apply-to", "queues"]].concat());
-    let policies = node.ctl(&["list_queues", "-p", vhost, "name", "policy"]);
-    sleep(HELD);
-    node.ctl(&["clear_policy", "-p", vhost, "full"]);
-    making.healed(fleet, mark)?;
-    let expected = format!("{QUEUE}\tfull");
-    if !policies.lines().any(|line| line == expected) {
-        return Err(format!("the policy was not in force: {policies}"));
-    }
-    let refusals = fleet.ledger_text().matches("\"refused\"").count();
-    let proof = format!("the policy was in force: {refusals} refusals");
-    making.bit(fleet, mark, proof)
-}
-
-fn alarm(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
-    let node = making.stage.node()?;
-    let mark = making.begin(fleet, Target::All)?;
-    let seen = node.ctl(&[
-        "eval",
-        "vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1}), \
-         timer:sleep(1500), rabbit_alarm:get_alarms().",
-    ]);
-    sleep(ALARMED);
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GiB"]);
-    making.healed(fleet, mark)?;
-    if !seen.contains("memory") {
-        return Err(format!("the node has no alarm: {seen}"));
-    }
-    making.bit(fleet, mark, seen.trim().to_owned())
 }
 
 fn kill_broker(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
@@ -168,4 +221,63 @@ fn kill_broker(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
         return Err("the node was not killed".to_owned());
     }
     making.bit(fleet, mark, "its port refused".to_owned())
+}
+
+/// Has the node close one connection of the row after the other.
+fn close_one(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let picks: Vec<String> = (0..CLOSED_AT_ONCE)
+        .map(|_| format!("{{{}, {}}}", 300 + making.below(500), making.below(1_000)))
+        .collect();
+    let said = making.stage.node()?.ctl(&[
+        "eval",
+        &format!(
+            "[begin timer:sleep(S), \
+               Cs = [C || C <- rabbit_networking:connections(), \
+                 (catch rabbit_networking:connection_info(C, [vhost])) =:= \
+                 [{{vhost, <<\"{}\">>}}]], \
+               T = os:system_time(nanosecond), \
+               catch rabbit_networking:close_connection(\
+                 lists:nth(1 + R rem length(Cs), Cs), <<\"fault\">>), \
+               {{T, os:system_time(nanosecond), length(Cs)}} end || {{S, R}} <- [{}]].",
+            making.stage.vhost,
+            picks.join(",")
+        ),
+    ]);
+    for told in numbers(&said).chunks(3) {
+        let [from, to, count] = told else {
+            return Err(format!("the node said {said}"));
+        };
+        let mark = making.began(fleet, Target::All, ledger_time(*from))?;
+        making.healed_at(fleet, mark, ledger_time(*to))?;
+        making.bit(fleet, mark, format!("one of {count} connections closed"))?;
+    }
+    Ok(())
+}
+
+fn stop_app(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let node = making.stage.node()?;
+    let mark = making.begin(fleet, Target::All)?;
+    node.stop_app();
+    let is_gone = TcpStream::connect(("127.0.0.1", node.port())).is_err();
+    node.start_app();
+    making.healed(fleet, mark)?;
+    if !is_gone {
+        return Err("the broker was not stopped".to_owned());
+    }
+    making.bit(fleet, mark, "its port refused".to_owned())
+}
+
+/// The numbers in what a node said.
+fn numbers(said: &str) -> Vec<u64> {
+    said.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+/// A time that a node has told, in nanoseconds since 1970, as ledgers count.
+fn ledger_time(told: u64) -> u64 {
+    let real = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
+    (now() + told).saturating_sub(real)
 }

@@ -58,6 +58,16 @@ pub(super) struct Fault<'a> {
 }
 
 impl<'a> History<'a> {
+    /// Whether the queue was deleted on purpose after this task was submitted. Its loss says
+    /// nothing then.
+    pub(super) fn is_deleted(&self, submit: &Submit) -> bool {
+        let mut deletions = self.faults.iter().filter(|f| f.nature == Nature::Deletes);
+        deletions.any(|fault| {
+            let back = fault.healed.unwrap_or(u64::MAX);
+            submit.calls.iter().any(|(from, _)| *from <= back)
+        })
+    }
+
     /// Sorts the lines, which are in the order of their times.
     pub(super) fn of(lines: &'a [Line]) -> Self {
         let mut history = Self::default();

@@ -61,7 +61,7 @@ impl Fault<'_> {
 
     /// Whether a handler may go on while its task is given to another.
     fn lets_runs_go_on(&self) -> bool {
-        self.nature == Nature::Severs
+        matches!(self.nature, Nature::Severs | Nature::Deletes)
     }
 }
 

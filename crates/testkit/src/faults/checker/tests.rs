@@ -63,6 +63,7 @@ fn history(text: &str) -> Vec<Line> {
                 "stop" => inject(Nature::Severs),
                 "term" => inject(Nature::Drains),
                 "close" => inject(Nature::Severs),
+                "delete" => inject(Nature::Deletes),
                 "bit" => Event::Bit {
                     fault,
                     proof: "seen".to_owned(),
@@ -109,6 +110,32 @@ fn judge(cases: &[Case<'_>]) {
         assert_eq!(is_red, !expected.is_empty(), "{text}: {report:?}");
         assert_eq!(report.timelines.is_empty(), expected.is_empty());
     }
+}
+
+#[test]
+fn what_was_submitted_before_its_queue_was_deleted_may_be_gone_and_nothing_else() {
+    let deleted = "delete 1 all; bit 1; healed 1;";
+    judge(&[
+        (format!("invoke a; accepted a; {deleted}"), &[][..], 1, ""),
+        (format!("invoke a; {deleted} accepted a"), &[], 1, ""),
+        (
+            format!("invoke b; {deleted} invoke a; accepted a"),
+            &[],
+            1,
+            "Lost a",
+        ),
+        (
+            "invoke a; accepted a; close 1 all; bit 1; healed 1".to_owned(),
+            &[],
+            1,
+            "Lost a",
+        ),
+    ]);
+    let text = format!(
+        "invoke a; accepted a; {deleted} invoke b; accepted b; start b w; effect b w; done b w"
+    );
+    let report = checked(&text, &[], 1);
+    assert_eq!((report.accepted, report.deleted), (2, 1));
 }
 
 #[test]
