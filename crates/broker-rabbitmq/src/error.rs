@@ -4,9 +4,13 @@ use lapin::{Error, ErrorKind};
 use pumasi_common::error::Cause;
 
 /// The reply codes that are told apart.
+pub(crate) const CONTENT_TOO_LARGE: u16 = 311;
+pub(crate) const CONNECTION_FORCED: u16 = 320;
 pub(crate) const ACCESS_REFUSED: u16 = 403;
 pub(crate) const NOT_FOUND: u16 = 404;
 pub(crate) const PRECONDITION_FAILED: u16 = 406;
+pub(crate) const FRAME_ERROR: u16 = 501;
+pub(crate) const SYNTAX_ERROR: u16 = 502;
 pub(crate) const NOT_ALLOWED: u16 = 530;
 pub(crate) const NOT_IMPLEMENTED: u16 = 540;
 pub(crate) const INTERNAL_ERROR: u16 = 541;
@@ -18,6 +22,14 @@ pub(crate) fn reply(error: &Error) -> Option<(u16, String)> {
     } else {
         None
     }
+}
+
+/// Whether the broker says this of what a message consists of, so that it never takes it.
+pub(crate) fn is_about_content(code: u16) -> bool {
+    matches!(
+        code,
+        CONTENT_TOO_LARGE | PRECONDITION_FAILED | FRAME_ERROR | SYNTAX_ERROR
+    )
 }
 
 /// The error as an opaque cause.

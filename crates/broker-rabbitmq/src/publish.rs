@@ -19,7 +19,13 @@
 //! # What a lost channel does
 //! Everything sent and unconfirmed is sent again with the same id. Where the broker's text names
 //! the guilty exchange, what went there is refused; where it names nothing, what was in flight is
-//! sent again one by one, and the one that is alone when the channel closes is the guilty one.
+//! sent again one by one, and the one that is alone when the channel closes is the guilty one. An
+//! operator's or a node's closing of the connection blames nobody.
+//!
+//! # Why what is sent again is hardly ever refused
+//! The broker may have stored what it did not confirm. When a later sending is refused, the task
+//! may exist all the same: that is `Unknown`, unless the refusal is about what the message
+//! consists of, since that was refused before, too.
 
 mod later;
 mod session;
@@ -83,6 +89,8 @@ pub(crate) struct Job {
     mandatory: bool,
     deadline: Instant,
     state: Arc<AtomicU8>,
+    /// Whether it was sent on a channel that ended without a word about it.
+    in_doubt: bool,
     reply: oneshot::Sender<PublishOutcome>,
     _room: Room,
 }
@@ -111,7 +119,13 @@ impl Job {
 
     fn refuse(self, refusal: Refusal) {
         let id = self.id();
-        self.finish(PublishOutcome::Refused(id, refusal));
+        let outcome = if self.in_doubt {
+            let problem = format!("it was sent before and not answered, and then: {refusal}");
+            PublishOutcome::Unknown(id, Uncertainty { problem })
+        } else {
+            PublishOutcome::Refused(id, refusal)
+        };
+        self.finish(outcome);
     }
 }
 
@@ -195,6 +209,7 @@ impl Publisher {
             properties,
             deadline,
             state: state.clone(),
+            in_doubt: false,
             reply,
             _room: room,
         };
@@ -345,9 +360,14 @@ impl Actor {
 
     /// Decides about what the ended channel left: refused, or sent again.
     fn conclude(&mut self, reply: Option<(u16, String)>, unconfirmed: Vec<Job>) {
+        let sent = unconfirmed.len();
         let mut left: Vec<Job> = unconfirmed;
         left.append(&mut self.retry);
-        let Some((code, text)) = reply else {
+        let forced = |code| code == crate::error::CONNECTION_FORCED;
+        let Some((code, text)) = reply.filter(|(code, _)| !forced(*code)) else {
+            left.iter_mut()
+                .take(sent)
+                .for_each(|job| job.in_doubt = true);
             self.isolate = false;
             self.retry = left;
             return;
@@ -355,15 +375,17 @@ impl Actor {
         let guilty = crate::error::exchange_in(&text).map(str::to_owned);
         let alone = self.isolate && !left.is_empty();
         self.isolate = guilty.is_none();
-        for (position, job) in left.into_iter().enumerate() {
+        for (position, mut job) in left.into_iter().enumerate() {
             let is_guilty = match &guilty {
                 Some(exchange) => job.exchange.as_str() == exchange,
                 None => alone && position == 0,
             };
             if !is_guilty {
+                job.in_doubt |= position < sent;
                 self.retry.push(job);
                 continue;
             }
+            job.in_doubt &= !crate::error::is_about_content(code);
             let destination = job.destination();
             let reply = text.clone();
             job.refuse(match code {

@@ -185,3 +185,47 @@ fn tasks_that_wait_for_room_leave_in_their_order() {
         broker.close().await;
     });
 }
+
+/// A few at a time, so that what is in doubt is soon sent alone.
+const AT_ONCE: usize = 3;
+
+#[test]
+fn connections_that_are_closed_again_and_again_refuse_nothing() {
+    each(|node| async move {
+        let vhost = node.new_vhost();
+        let broker = open(&node.url_of(&vhost)).await;
+        declare(&broker, "work", QueueKind::Quorum).await;
+        let closing = tokio::task::spawn_blocking(move || close_often(node, &vhost));
+        let mut accepted = 0;
+        let mut wave = FuturesUnordered::new();
+        while !closing.is_finished() || !wave.is_empty() {
+            while wave.len() < AT_ONCE && !closing.is_finished() {
+                wave.push(broker.publish(publication("work", "x")));
+            }
+            let Some(outcome) = wave.next().await else {
+                break;
+            };
+            let is_refused = matches!(outcome, PublishOutcome::Refused(..));
+            assert!(!is_refused, "{outcome:?}");
+            accepted += usize::from(matches!(outcome, PublishOutcome::Accepted(_)));
+        }
+        assert!(closing.await.unwrap() > 5, "hardly anything was closed");
+        assert!(accepted > 20, "{accepted} were accepted");
+        broker.close().await;
+    });
+}
+
+/// Closes the connections of a virtual host again and again, more often than they are made anew;
+/// gives how many it closed.
+fn close_often(node: &RabbitMq, vhost: &str) -> u32 {
+    let said = node.ctl(&[
+        "eval",
+        &format!(
+            "lists:sum([begin timer:sleep(15), length([catch rabbit_networking:close_connection(P, \"test\") || \
+             P <- rabbit_networking:connections(), \
+             (catch rabbit_networking:connection_info(P, [vhost])) =:= [{{vhost, <<\"{vhost}\">>}}]]) \
+             end || _ <- lists:seq(1, 300)])."
+        ),
+    ]);
+    said.trim().parse().unwrap()
+}
