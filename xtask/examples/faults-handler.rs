@@ -1,15 +1,21 @@
 //! A handler that notes in a ledger what it does. Started by workers under `cargo xtask faults`
-//! with `LEDGER WORKER`; the payload says how long it works and how it ends: `25 done`.
+//! with `LEDGER WORKER`, and one more word where it is to start a child; the payload says how long it works and how it ends: `25 done`.
 
 use pumasi_testkit::faults::{
     ledger::{Event, Ledger, Outcome, now},
-    orders::Work,
+    orders::{CHILD_OF, Work},
 };
-use std::{env, io::Read, path::Path, process::ExitCode, time::Duration};
+use std::{
+    env,
+    io::Read,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [ledger, worker] = arguments.as_slice() else {
+    let [path, worker, more @ ..] = arguments.as_slice() else {
         eprintln!("started by: cargo xtask faults");
         return ExitCode::FAILURE;
     };
@@ -17,7 +23,7 @@ fn main() -> ExitCode {
     let id = variable("PUMASI_TASK_ID");
     let attempt = variable("PUMASI_ATTEMPT").parse().unwrap_or(0);
     let run = format!("{}-{}", std::process::id(), now());
-    let ledger = Ledger::open(Path::new(ledger)).expect("the ledger opens");
+    let ledger = Ledger::open(Path::new(path)).expect("the ledger opens");
     let note = |event| ledger.write(event).expect("the ledger takes a line");
     note(Event::Start {
         id: id.clone(),
@@ -29,7 +35,18 @@ fn main() -> ExitCode {
     std::io::stdin()
         .read_to_string(&mut payload)
         .expect("a payload");
-    let Work { ms, outcome } = Work::of(&payload, attempt);
+    let _child = more.first().map(|_| {
+        // It holds none of our pipes, so the run ends before it does.
+        Command::new("sleep")
+            .arg("1000")
+            .env(CHILD_OF, format!("{path}:{worker}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child starts")
+    });
+    let Work { ms, outcome, .. } = Work::of(&payload, attempt);
     std::thread::sleep(Duration::from_millis(ms));
     let status = match outcome {
         Outcome::Rejected => 65,

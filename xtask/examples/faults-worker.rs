@@ -107,6 +107,9 @@ impl Book {
         let payload = String::from_utf8_lossy(&context.task.payload);
         let work = Work::of(&payload, context.attempt());
         tokio::time::sleep(Duration::from_millis(work.ms)).await;
+        if work.is_deadly {
+            std::process::abort();
+        }
         if work.outcome == Outcome::Done {
             note(Event::Effect {
                 id: id.clone(),

@@ -134,7 +134,8 @@ impl<'a> Fleet<'a> {
                     .arg("--exec")
                     .arg(&self.programs.handler)
                     .arg(self.ledger_path())
-                    .arg(&name);
+                    .arg(&name)
+                    .args(self.row.handler_arguments);
                 command
             }
             Handlers::Functions => {

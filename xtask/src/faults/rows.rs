@@ -105,6 +105,8 @@ pub(super) struct Row {
     pub(super) rest_ms: (u64, u64),
     /// Where the handlers are.
     pub(super) handlers: Handlers,
+    /// What the handler's program is told besides.
+    pub(super) handler_arguments: &'static [&'static str],
     /// How many workers there are at once.
     pub(super) workers: usize,
     /// The size of a disk of its own for the broker's data, in MiB.
@@ -139,6 +141,7 @@ impl Row {
             pause_ms: 300,
             rest_ms: (300, 900),
             handlers: Handlers::Programs,
+            handler_arguments: &[],
             workers: WORKERS,
             disk: None,
             needs: || Ok(()),

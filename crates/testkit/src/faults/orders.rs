@@ -4,6 +4,12 @@ use super::ledger::Outcome;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The payload of a task that kills its worker.
+pub const POISON: &str = "20 poison";
+
+/// The variable that marks the children of handlers: the ledger, a colon, the worker.
+pub const CHILD_OF: &str = "PUMASI_FAULTS_CHILD_OF";
+
 /// The orders of a producer; one JSON object as its argument.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
@@ -66,6 +72,8 @@ pub struct Work {
     pub ms: u64,
     /// How it ends.
     pub outcome: Outcome,
+    /// Whether it kills its worker before that.
+    pub is_deadly: bool,
 }
 
 impl Work {
@@ -80,6 +88,7 @@ impl Work {
                 "flaky" if attempt <= 1 => Outcome::Failed,
                 _ => Outcome::Done,
             },
+            is_deadly: payload == POISON,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Faults of workers and producers: killed, told to stop, standing still.
 
-use super::{FILE, Fault, NODES, Row};
+mod children;
+mod poison;
+
+use super::{FILE, Fault, Handlers, NODES, Row};
 use crate::{
     faults::{
         fleet::{Fleet, signal, until, wait},
@@ -57,6 +60,18 @@ pub(super) const ALL_KILL: Fault = Fault {
     make: |making, fleet| kill(making, fleet, &Target::All),
 };
 
+pub(super) const CHILDREN: Fault = Fault {
+    name: "children",
+    nature: Nature::Kills,
+    make: children::kill,
+};
+
+pub(super) const POISON: Fault = Fault {
+    name: "poison",
+    nature: Nature::Kills,
+    make: poison::submit,
+};
+
 /// The rows of this family.
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -78,6 +93,28 @@ pub(super) fn rows() -> Vec<Row> {
                 "producer-kill",
                 "kill -9 of the producer in mid-burst",
                 &[PRODUCER_KILL],
+            )
+        },
+        Row {
+            times: 20,
+            work_ms: 400,
+            handler_arguments: children::ARGUMENTS,
+            goal: Some(Duration::from_secs(1)),
+            ..Row::of(
+                "children",
+                "kill -9 of a worker whose handlers have children",
+                &[CHILDREN],
+            )
+        },
+        Row {
+            times: 5,
+            work_ms: 100,
+            handlers: Handlers::Functions,
+            environment: poison::ENVIRONMENT,
+            ..Row::of(
+                "poison",
+                "a task that kills its worker each time, prefetch 20",
+                &[POISON],
             )
         },
         Row {
