@@ -1,7 +1,7 @@
 //! Exec handlers: a program run once per task.
 //!
 //! Contract: the payload on standard input; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
-//! `PUMASI_ATTEMPT`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
+//! `PUMASI_ATTEMPT`, `PUMASI_RUN`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
 //! rejected; anything else: failed. Standard output is the result; lines on standard error may say
 //! how far it is or when to try again (`directives`). Told to stop, the program gets TERM, and KILL
 //! when its grace is over. No shell is involved; program and arguments come from the
@@ -99,10 +99,13 @@ impl Exec {
     }
 
     async fn run(&self, context: Context) -> HandlerResult<Output> {
-        let mut child = self.command(&context).spawn().map_err(|error| {
+        let starting = lifeline::starting();
+        let mut command = self.command(&context);
+        command.env(lifeline::RUN, &starting.name);
+        let mut child = command.spawn().map_err(|error| {
             HandlerError::fail(format!("cannot start {}: {error}", self.program.display()))
         })?;
-        let group = Group::of(&child);
+        let group = Group::of(&child, starting);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let payload = context.task.payload.clone();
@@ -205,14 +208,14 @@ struct Group {
 }
 
 impl Group {
-    fn of(child: &Child) -> Self {
+    fn of(child: &Child, starting: lifeline::Starting) -> Self {
         let leader = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
         Self {
             leader,
-            _registered: leader.and_then(lifeline::register),
+            _registered: leader.and_then(|leader| starting.register(leader)),
         }
     }
 

@@ -26,8 +26,8 @@ pub(super) fn kill(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     let alive = || count_with(mark_of.as_bytes());
     until("a handler with a child", || alive() > 0)?;
     let target = Target::Worker(name);
-    let mark = making.begin(fleet, target.clone())?;
     let before = alive();
+    let mark = making.begin(fleet, target.clone())?;
     let (workers, killed) = end(fleet, &target)?;
     let begun = now();
     let gone = until_within(ALIVE_MAX, "their end", || alive() == 0);
