@@ -3,8 +3,10 @@
 //! Each row has a virtual host or a file of its own. Which process is hit, when, and what the
 //! tasks do follows from the seed; the machine adds its own chance.
 
+mod compare;
 mod fleet;
 mod making;
+mod pairs;
 mod play;
 mod report;
 mod rows;
@@ -22,7 +24,7 @@ use pumasi_testkit::{
 use rows::{Broker, Row};
 use serde::{Deserialize, Serialize};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -44,6 +46,12 @@ pub(crate) struct Options {
     /// How long a soak goes on
     #[arg(long, default_value_t = SOAK_MINUTES)]
     pub(crate) minutes: u64,
+    /// Do the same to a naive pair and to Celery, and print what each loses
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// A Python that has Celery, for the comparison
+    #[arg(long, requires = "compare")]
+    pub(crate) python: Option<PathBuf>,
     /// Keep the figures of this run in docs/reliability.md, in the place of earlier ones
     #[arg(long)]
     pub(crate) write: bool,
@@ -123,6 +131,9 @@ pub(crate) fn run(options: &Options) -> Result {
     let programs = build()?;
     let seed = options.seed.unwrap_or_else(ledger::now);
     eprintln!("seed {seed}");
+    if options.compare {
+        return compare::run(options, &programs, seed);
+    }
     let brokers: Vec<Broker> = Broker::ALL
         .into_iter()
         .filter(|broker| is_here(options, *broker))

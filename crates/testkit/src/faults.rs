@@ -8,3 +8,4 @@
 pub mod checker;
 pub mod ledger;
 pub mod orders;
+pub mod plain;

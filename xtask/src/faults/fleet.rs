@@ -113,6 +113,15 @@ impl<'a> Fleet<'a> {
         self.folder.join("ledger")
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A program that is an example of this package.
+    pub(super) fn example(&self, name: &str) -> PathBuf {
+        self.programs.producer.with_file_name(name)
+    }
+
     pub(super) fn ledger_text(&self) -> String {
         std::fs::read_to_string(self.ledger_path()).unwrap_or_default()
     }
@@ -125,8 +134,10 @@ impl<'a> Fleet<'a> {
     pub(super) fn start_worker(&mut self) -> Result {
         self.started += 1;
         let name = format!("w{}", self.started);
-        let mut command = match self.row.handlers {
-            Handlers::Programs => {
+        let pair = self.row.pair.worker(self, &name)?;
+        let mut command = match (pair, self.row.handlers) {
+            (Some(command), _) => command,
+            (None, Handlers::Programs) => {
                 let mut command = self.pumasi(&["worker", "-q", QUEUE, "--name", &name]);
                 command
                     .args(["-c", &CONCURRENCY.to_string()])
@@ -138,7 +149,7 @@ impl<'a> Fleet<'a> {
                     .args(self.row.handler_arguments);
                 command
             }
-            Handlers::Functions => {
+            (None, Handlers::Functions) => {
                 let mut command = self.command(&self.programs.worker);
                 command
                     .arg(self.ledger_path())
@@ -169,13 +180,51 @@ impl<'a> Fleet<'a> {
             pause_ms: self.row.pause_ms,
             work_ms: self.row.work_ms,
             seed: self.seed,
+            trouble: self.row.trouble,
             bug: self.row.bug,
         };
         let orders = serde_json::to_string(&orders).map_err(|error| error.to_string())?;
-        let mut command = self.command(&self.programs.producer);
-        let child = self.spawn(command.arg(orders), "producer")?;
+        let mut command = match self.row.pair.producer(self, &orders)? {
+            Some(command) => command,
+            None => {
+                let mut command = self.command(&self.programs.producer);
+                command.arg(orders);
+                command
+            }
+        };
+        let child = self.spawn(&mut command, "producer")?;
         self.producer = Some(child);
         Ok(())
+    }
+
+    /// Starts again what has ended by itself, where that is what its kind does.
+    pub(super) fn revive(&mut self) -> Result {
+        if !self.row.pair.is_mortal() {
+            return Ok(());
+        }
+        let mut place = 0;
+        while let Some(worker) = self.workers.get_mut(place) {
+            match worker.child.try_wait() {
+                Ok(Some(_)) => {
+                    self.workers.remove(place);
+                    self.start_worker()?;
+                }
+                _ => place += 1,
+            }
+        }
+        let ended = self
+            .producer
+            .as_mut()
+            .and_then(|child| child.try_wait().ok());
+        if ended.flatten().is_some_and(|status| !status.success()) {
+            self.start_producer()?;
+        }
+        Ok(())
+    }
+
+    /// Whether its tasks end in dead letters at all.
+    pub(super) fn has_dead_letters(&self) -> bool {
+        !self.row.pair.is_mortal()
     }
 
     /// Lets the producer come to its end.
@@ -185,7 +234,7 @@ impl<'a> Fleet<'a> {
             return Ok(());
         };
         let status = wait("the producer's end", producer)?;
-        if status.success() {
+        if status.success() || self.row.pair.is_mortal() {
             return Ok(());
         }
         Err(format!("the producer failed: {}", self.log("producer")))
@@ -262,7 +311,7 @@ impl Drop for Fleet<'_> {
 
 /// A command of a program that is killed when this process ends, however that happens. The tool
 /// becomes the program, so that its number is the child's.
-fn dying_with_us(program: &Path) -> Command {
+pub(super) fn dying_with_us(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command

@@ -54,6 +54,7 @@ pub(super) fn break_things(
         };
         let (shortest, longest) = row.rest_ms;
         making.rest(shortest, longest);
+        fleet.revive()?;
         (making.fault.make)(&making, fleet)?;
         if making.made.get() == made {
             return Err(format!("{} noted nothing", making.fault.name));

@@ -45,7 +45,7 @@ pub(super) fn play(programs: &Programs, place: &Place, row: &Row, seed: u64) -> 
 }
 
 /// Runs one row from its start to its verdict.
-fn play_in(
+pub(super) fn play_in(
     folder: &Path,
     programs: &Programs,
     place: &Place,
@@ -54,6 +54,9 @@ fn play_in(
     let stage = Stage::new(place, row, folder);
     let mut fleet = Fleet::start(programs, row, seed, &stage.url, folder)?;
     making::break_things(&stage, &mut fleet, row, seed)?;
+    if let Some(most) = row.held_max {
+        stage.note_holdings(&fleet, most)?;
+    }
     let remains = settle(&mut fleet, &stage)?;
     let lines = ledger::read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     Ok(checker::check(&lines, &remains, &row.plan()))
@@ -78,12 +81,17 @@ fn settle(fleet: &mut Fleet<'_>, stage: &Stage<'_>) -> Result<Remains> {
                 break;
             }
         }
+        fleet.revive()?;
         std::thread::sleep(POLL);
     }
     let _ = until_within(EMPTY, "empty queues", || stage.left(fleet) == Ok(0));
     fleet.finish_workers()?;
     // Unacknowledged ones are ready again now.
     let left = stage.left(fleet)?;
+    if !fleet.has_dead_letters() {
+        let dead = Vec::new();
+        return Ok(Remains { left, dead });
+    }
     let dead = fleet
         .ask(&["dead", "list", QUEUE, "--limit", "1000000"])?
         .iter()

@@ -1,5 +1,6 @@
 //! What a fault run tells: a line per row while it runs, and docs/reliability.md.
 
+pub(super) mod comparison;
 mod entry;
 mod page;
 

@@ -8,7 +8,7 @@ mod network;
 mod node;
 mod processes;
 
-use super::{Options, Profile, fleet::Fleet, making::Making};
+use super::{Options, Profile, fleet::Fleet, making::Making, pairs::Pair};
 use crate::process::Result;
 use pumasi_testkit::{
     faults::{checker::Plan, ledger::Nature, orders::Bug},
@@ -103,6 +103,12 @@ pub(super) struct Row {
     pub(super) pause_ms: u64,
     /// Shortest and longest pause before a fault, in milliseconds.
     pub(super) rest_ms: (u64, u64),
+    /// One task in so many fails once, and as many are rejected; none for 0.
+    pub(super) trouble: u32,
+    /// Whose producer and workers they are.
+    pub(super) pair: Pair,
+    /// Most deliveries that a worker may hold; the node is asked after the faults.
+    pub(super) held_max: Option<u64>,
     /// Where the handlers are.
     pub(super) handlers: Handlers,
     /// What the handler's program is told besides.
@@ -140,6 +146,9 @@ impl Row {
             burst: 30,
             pause_ms: 300,
             rest_ms: (300, 900),
+            trouble: 50,
+            pair: Pair::Pumasi,
+            held_max: None,
             handlers: Handlers::Programs,
             handler_arguments: &[],
             workers: WORKERS,
@@ -178,7 +187,6 @@ fn all() -> Vec<Row> {
 }
 
 /// The row of a name.
-#[cfg(test)]
 pub(super) fn named(name: &str) -> Option<Row> {
     all().into_iter().find(|row| row.name == name)
 }

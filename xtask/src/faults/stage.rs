@@ -7,7 +7,7 @@ use super::{
     rows::Row,
 };
 use crate::process::Result;
-use pumasi_testkit::{disk::Disk, proxy::Proxy, rabbitmq::RabbitMq};
+use pumasi_testkit::{disk::Disk, faults::ledger::Event, proxy::Proxy, rabbitmq::RabbitMq};
 use std::path::Path;
 
 /// Where a row plays.
@@ -72,6 +72,35 @@ impl<'a> Stage<'a> {
     pub(super) fn disk(&self) -> Result<&Disk> {
         let disk = self.disk.as_ref();
         disk.ok_or_else(|| "this row needs a disk of its own".to_owned())
+    }
+
+    /// Notes how many deliveries each worker's channel holds, which are `most` at most.
+    pub(super) fn note_holdings(&self, fleet: &Fleet<'_>, most: u64) -> Result {
+        let columns = ["vhost", "consumer_count", "messages_unacknowledged", "name"];
+        let channels = self
+            .node()?
+            .ctl(&[&["list_channels"], &columns[..]].concat());
+        for line in channels.lines() {
+            let mut words = line.splitn(4, '\t');
+            let number = |word: Option<&str>| word.and_then(|word| word.parse().ok());
+            if words.next() != Some(self.vhost.as_str()) || number(words.next()) == Some(0_u64) {
+                continue;
+            }
+            let (Some(deliveries), Some(worker)) = (number(words.next()), words.next()) else {
+                return Err(format!("the node said {line}"));
+            };
+            let worker = worker.to_owned();
+            let held = Event::Held {
+                worker,
+                deliveries,
+                most,
+            };
+            fleet
+                .ledger
+                .write(held)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// How many tasks there are outside of the dead letters, whatever queue they wait in.

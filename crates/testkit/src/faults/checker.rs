@@ -7,6 +7,7 @@
 
 mod history;
 mod runs;
+mod signs;
 #[cfg(test)]
 mod tests;
 
@@ -77,6 +78,12 @@ pub enum Violation {
     Survivor,
     /// A run that ended without a word and without a fault.
     Cut,
+    /// A record of who has done a task, replaced by that of an earlier run.
+    Overwritten,
+    /// A worker that held more deliveries than it may.
+    Hoarding,
+    /// A task that waited while a worker stood still though only submits were hit.
+    Idle,
 }
 
 /// What became of one fault.
@@ -165,6 +172,7 @@ pub fn check(lines: &[Line], remains: &Remains, plan: &Plan) -> Report {
     let mut wrong = Vec::new();
     terminals(&history, remains, &mut report, &mut wrong);
     runs::check(&history, plan, &mut report, &mut wrong);
+    signs::check(&history, &mut wrong);
     wrong.sort();
     wrong.dedup();
     for (violation, id) in wrong {

@@ -70,6 +70,13 @@ pub enum Event {
         /// The run.
         run: String,
     },
+    /// Who has done the task was written down, in place of an earlier record of it.
+    Record {
+        /// The task.
+        id: String,
+        /// The run.
+        run: String,
+    },
     /// A handler is about to return.
     End {
         /// The task.
@@ -78,6 +85,15 @@ pub enum Event {
         run: String,
         /// What it will say.
         outcome: Outcome,
+    },
+    /// What the broker says that a worker holds.
+    Held {
+        /// The worker's channel.
+        worker: String,
+        /// Deliveries without an acknowledgement.
+        deliveries: u64,
+        /// Most that it may hold.
+        most: u64,
     },
     /// A fault is about to be made.
     Inject {
@@ -115,8 +131,11 @@ impl Event {
             | Self::Unknown { id }
             | Self::Start { id, .. }
             | Self::Effect { id, .. }
+            | Self::Record { id, .. }
             | Self::End { id, .. } => Some(id),
-            Self::Inject { .. } | Self::Bit { .. } | Self::Healed { .. } => None,
+            Self::Held { .. } | Self::Inject { .. } | Self::Bit { .. } | Self::Healed { .. } => {
+                None
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Orders {
     pub pause_ms: u64,
     /// Longest work of a task, in milliseconds.
     pub work_ms: u64,
+    /// One task in so many fails once, and as many are rejected; none for 0.
+    pub trouble: u32,
     /// What its payloads follow from.
     pub seed: u64,
     /// What it does wrong on purpose.
@@ -56,9 +58,9 @@ impl Orders {
         let dice = dice(self.seed, u64::from(number));
         let work = dice % (self.work_ms + 1);
         // Some fail once and some for good, so that retries and dead letters meet the faults, too.
-        let end = match (dice >> 32) % 50 {
-            0 => "rejected",
-            1 => "flaky",
+        let end = match (dice >> 32).checked_rem(self.trouble.into()) {
+            Some(0) => "rejected",
+            Some(1) => "flaky",
             _ => "done",
         };
         format!("{work} {end}")

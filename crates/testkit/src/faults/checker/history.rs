@@ -10,6 +10,8 @@ pub(super) struct History<'a> {
     pub(super) submits: BTreeMap<&'a str, Submit>,
     /// The runs of each id, in the order of their starts.
     pub(super) runs: BTreeMap<&'a str, Vec<Run<'a>>>,
+    /// Each worker's channel that was looked at, what it held, and the most that it may hold.
+    pub(super) held: Vec<(&'a str, u64, u64)>,
     /// The faults, in the order in which they were made.
     pub(super) faults: Vec<Fault<'a>>,
 }
@@ -19,6 +21,8 @@ pub(super) struct History<'a> {
 pub(super) struct Submit {
     /// How often it was accepted.
     pub(super) accepted: usize,
+    /// When it was accepted first.
+    pub(super) accepted_at: Option<u64>,
     /// How often there was no answer, or the answer that it may exist.
     pub(super) unanswered: usize,
     /// From each call to its answer, if there was one.
@@ -33,6 +37,8 @@ pub(super) struct Run<'a> {
     pub(super) worker: &'a str,
     pub(super) start: u64,
     pub(super) took_effect: bool,
+    /// When it was written down as the one that has done the task.
+    pub(super) recorded: Option<u64>,
     pub(super) end: Option<(u64, Outcome)>,
 }
 
@@ -87,25 +93,22 @@ impl<'a> History<'a> {
                 let submit = self.submits.entry(id).or_default();
                 submit.calls.push((at, None));
             }
-            Event::Accepted { id } => self.answer(id, at).accepted += 1,
+            Event::Accepted { id } => {
+                let submit = self.answer(id, at);
+                submit.accepted += 1;
+                submit.accepted_at.get_or_insert(at);
+            }
             Event::Refused { id, .. } => drop(self.answer(id, at)),
             Event::Unknown { id } => self.answer(id, at).unanswered += 1,
-            Event::Start {
-                id,
-                attempt,
-                worker,
-                run,
-            } => self.runs.entry(id).or_default().push(Run {
-                name: run,
-                attempt: *attempt,
-                worker,
-                start: at,
-                took_effect: false,
-                end: None,
-            }),
+            Event::Start { .. } => self.start(line),
             Event::Effect { id, run } => {
                 if let Some(run) = self.run(id, run) {
                     run.took_effect = true;
+                }
+            }
+            Event::Record { id, run } => {
+                if let Some(run) = self.run(id, run) {
+                    run.recorded = Some(at);
                 }
             }
             Event::End { id, run, outcome } => {
@@ -113,6 +116,11 @@ impl<'a> History<'a> {
                     run.end = Some((at, *outcome));
                 }
             }
+            Event::Held {
+                worker,
+                deliveries,
+                most,
+            } => self.held.push((worker, *deliveries, *most)),
             Event::Inject {
                 fault,
                 name,
@@ -138,6 +146,27 @@ impl<'a> History<'a> {
                 }
             }
         }
+    }
+
+    fn start(&mut self, line: &'a Line) {
+        let Event::Start {
+            id,
+            attempt,
+            worker,
+            run,
+        } = &line.event
+        else {
+            return;
+        };
+        self.runs.entry(id).or_default().push(Run {
+            name: run,
+            attempt: *attempt,
+            worker,
+            start: line.at,
+            took_effect: false,
+            recorded: None,
+            end: None,
+        });
     }
 
     /// The submits of an id, with an answer to the latest call.

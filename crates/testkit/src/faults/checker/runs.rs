@@ -12,6 +12,9 @@ const ACK: u64 = 1_000_000_000;
 /// The same where a copy is confirmed before: to be tried again, or a dead letter. The first one
 /// makes the queues for what is kept back.
 const COPY: u64 = 5_000_000_000;
+/// Longest time from when a worker starts a program until that notes its start; the worker may be
+/// killed in between.
+const BIRTH: u64 = 100_000_000;
 /// Longest time that a program may outlive its killed worker.
 const LAST_BREATH: u64 = 1_000_000_000;
 
@@ -34,13 +37,23 @@ impl Fault<'_> {
         self.healed.unwrap_or(self.at)
     }
 
+    /// When the last run that it found may have noted its start.
+    fn latest_start(&self) -> u64 {
+        match self.nature {
+            Nature::Kills => self.over() + BIRTH,
+            _ => self.over(),
+        }
+    }
+
     /// Whether the run was going on, or not yet acknowledged, while the fault was.
     fn found(&self, run: &Run<'_>) -> bool {
         let end = run.end.map(|(at, outcome)| match outcome {
             Outcome::Done => at.saturating_add(ACK),
             Outcome::Failed | Outcome::Rejected => at.saturating_add(COPY),
         });
-        self.hits(run.worker) && run.start <= self.over() && end.is_none_or(|end| end >= self.at)
+        self.hits(run.worker)
+            && run.start <= self.latest_start()
+            && end.is_none_or(|end| end >= self.at)
     }
 
     /// Whether the run began before its worker can have noticed that its task is another's by now.
@@ -169,7 +182,7 @@ fn lonely(history: &History<'_>, run: &Run<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut hits = history.faults.iter().filter(|fault| fault.hits(run.worker));
     let Some((end, _)) = run.end else {
-        if !hits.any(|fault| fault.at >= run.start || fault.over() >= run.start) {
+        if !hits.any(|fault| fault.latest_start() >= run.start) {
             wrong.push(Violation::Cut);
         }
         return wrong;

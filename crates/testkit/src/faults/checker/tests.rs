@@ -56,6 +56,12 @@ fn history(text: &str) -> Vec<Line> {
                     run,
                 },
                 "effect" => Event::Effect { id, run },
+                "record" => Event::Record { id, run },
+                "held" => Event::Held {
+                    worker: words[1].to_owned(),
+                    deliveries: words[2].parse().unwrap(),
+                    most: words[3].parse().unwrap(),
+                },
                 "done" => end(Outcome::Done),
                 "failed" => end(Outcome::Failed),
                 "rejected" => end(Outcome::Rejected),
@@ -64,6 +70,7 @@ fn history(text: &str) -> Vec<Line> {
                 "term" => inject(Nature::Drains),
                 "close" => inject(Nature::Severs),
                 "delete" => inject(Nature::Deletes),
+                "alarm" => inject(Nature::Blocks),
                 "bit" => Event::Bit {
                     fault,
                     proof: "seen".to_owned(),
@@ -280,6 +287,19 @@ fn a_stopped_worker_may_begin_what_others_have_done_by_now() {
 }
 
 #[test]
+fn a_program_may_note_its_start_a_moment_after_its_worker_was_killed() {
+    let text = "invoke a; accepted a; kill 1 w; bit 1; healed 1; start a w; start a v; effect a v; \
+        done a v";
+    for (late, expected) in [(50_000_000, ""), (150_000_000, "ExtraRun a, Cut a")] {
+        let mut lines = history(text);
+        // From the end of the kill, a second before.
+        lines[5].at = lines[4].at + late;
+        let report = check(&lines, &Remains::default(), &Plan { faults: 1, ..PLAN });
+        assert_eq!(wrong(&report), expected, "{late} ns");
+    }
+}
+
+#[test]
 fn a_submit_without_an_answer_explains_one_further_run() {
     let sent = "invoke a; accepted a;";
     judge(&[
@@ -328,6 +348,73 @@ fn a_fault_pays_for_no_more_runs_than_it_may_cost() {
     assert_eq!((report.verdict(), report.explained), (Verdict::Green, 2));
     // From the kill in second 7 until both were started again, in second 13.
     assert_eq!(report.recovered_within(99), Some(Duration::from_secs(6)));
+}
+
+#[test]
+fn a_record_is_not_replaced_by_an_earlier_run() {
+    let both = "invoke a; accepted a; start a w; stop 1 w; bit 1; start a v; effect a v; record a v; \
+        done a v; healed 1; effect a w;";
+    judge(&[
+        (format!("{both} done a w"), &[], 1, ""),
+        (format!("{both} record a w; done a w"), &[], 1, "Overwritten a"),
+        // The later one comes last.
+        (
+            "invoke a; accepted a; start a w; stop 1 w; bit 1; start a v; healed 1; effect a w; record a w; \
+             done a w; effect a v; record a v; done a v"
+                .to_owned(),
+            &[],
+            1,
+            "",
+        ),
+    ]);
+}
+
+#[test]
+fn a_worker_holds_no_more_than_it_may() {
+    let sent = format!("invoke a; accepted a; {RUN}");
+    judge(&[
+        (format!("{sent} held w 4 4"), &[], 0, ""),
+        (format!("{sent} held w 5 4"), &[], 0, "Hoarding w"),
+    ]);
+}
+
+#[test]
+fn a_worker_does_not_stand_still_while_tasks_wait_and_only_submits_are_hit() {
+    let task = |id: &str| format!("start {id} w; effect {id} w; done {id} w;");
+    let sent = "invoke a; accepted a; invoke b; accepted b;";
+    let (a, b, calm) = (task("a"), task("b"), "bit 1;".repeat(4));
+    judge(&[
+        (
+            format!("{sent}{a} alarm 1 all; {calm} healed 1; {b}"),
+            &[],
+            1,
+            "Idle b",
+        ),
+        // Time passes as well while one works.
+        (
+            format!("{sent} alarm 1 all; bit 1; {a} {b} healed 1;"),
+            &[],
+            1,
+            "",
+        ),
+        // Nothing waits.
+        (
+            format!(
+                "{sent}{a} {b} alarm 1 all; {calm} invoke c; accepted c; healed 1; {}",
+                task("c")
+            ),
+            &[],
+            1,
+            "",
+        ),
+        // The worker that stands still was killed; another takes what waits.
+        (
+            format!("{sent}{a} alarm 1 all; start b v; effect b v; {calm} done b v; healed 1;"),
+            &[],
+            1,
+            "",
+        ),
+    ]);
 }
 
 #[test]
