@@ -1,7 +1,8 @@
 //! A full disk: needs the right to mount a small one, and is passed over without.
 
-use crate::support::{consume, next, open, publish, queue};
+use crate::support::{consume, next, open, publish, queue, submit, until};
 use pumasi_common::{Broker, PublishOutcome, Refusal, Settlement, broker::Health};
+use pumasi_testkit::disk::Disk;
 use std::{fs, path::Path, process::Command};
 use tempfile::tempdir;
 
@@ -63,4 +64,56 @@ async fn a_publish_on_a_full_disk_is_refused_and_what_was_accepted_is_kept() {
     assert_eq!(broker.health(), Health::Up);
     broker.close().await;
     assert!(fs::metadata(disk.0.join("s.db")).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_settled_while_the_disk_is_full_is_written_when_there_is_room() {
+    if let Err(missing) = Disk::available() {
+        println!("passed over: {missing}");
+        return;
+    }
+    const TASKS: u64 = 50;
+    let disk = Disk::new(16);
+    let broker = open(&disk.path().join("s.db")).await;
+    for number in 0..TASKS {
+        submit(&broker, &number.to_string()).await;
+    }
+    let mut consumer = consume(&broker, &queue(), 100).await;
+    let mut held = Vec::new();
+    for _ in 0..TASKS {
+        held.push(next(&mut consumer).await);
+    }
+    disk.fill();
+    // What the store has room for inside is used up first.
+    let mut more = 0;
+    while let PublishOutcome::Accepted(_) = publish(&broker, "x").await {
+        more += 1;
+        assert!(more < 100_000, "the disk did not fill");
+    }
+    for delivery in held {
+        delivery.settle(Settlement::Ack).unwrap();
+    }
+    // The writer tries again and again, and says so.
+    until("a writer without room", async || {
+        matches!(broker.health(), Health::Blocked(_))
+    })
+    .await;
+    let refused = publish(&broker, "y").await;
+    assert!(
+        matches!(
+            refused,
+            PublishOutcome::Refused(_, Refusal::StorageFull { .. })
+        ),
+        "{refused:?}"
+    );
+    let before = broker.admin().queue(&queue()).await.unwrap();
+    assert!(before.in_flight >= Some(TASKS), "{before:?}");
+    disk.make_room();
+    until("the acknowledgements, by themselves", async || {
+        let status = broker.admin().queue(&queue()).await.unwrap();
+        broker.health() == Health::Up && status.ready + status.in_flight.unwrap_or(0) == more
+    })
+    .await;
+    consumer.close().await;
+    broker.close().await;
 }
