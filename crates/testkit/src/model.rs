@@ -15,7 +15,7 @@ use pumasi_common::{
     QueueSpec, Refusal, Topology,
     broker::{
         AckTimeout, BoxFuture, BoxStream, Capabilities, ConsumeError, ConsumeOptions, Control,
-        Health, Priorities, Replies,
+        Health, Priorities, Replies, Uncertainty,
     },
     topology::{Declaration, Plan, TopologyError},
 };
@@ -68,6 +68,13 @@ impl Model {
         self.0.state().reset(worker);
     }
 
+    /// The answers to the next `count` publishes, and the settlements that arrive meanwhile, are
+    /// lost: what was published is stored and its publisher is not told; what was acknowledged
+    /// comes back, its copy stored all the same.
+    pub fn lose_answers(&self, count: u32) {
+        self.0.state().answers_lost = count;
+    }
+
     /// Every task of a queue that is ready, delayed or held, in no order.
     #[must_use]
     pub fn tasks(&self, queue: &QueueName) -> Vec<pumasi_common::Task> {
@@ -118,6 +125,10 @@ impl Model {
         };
         match refused {
             Some(refusal) => PublishOutcome::Refused(id, refusal),
+            None if self.0.state().loses_answer() => {
+                let problem = "its answer was lost".to_owned();
+                PublishOutcome::Unknown(id, Uncertainty { problem })
+            }
             None => PublishOutcome::Accepted(id),
         }
     }

@@ -5,6 +5,7 @@
 //! answer, or by a run that failed; any other is a violation, and so is one more than a fault may
 //! cost. A run whose faults did not bite, or that did little, says nothing: it is invalid.
 
+mod blame;
 mod history;
 mod runs;
 mod signs;

@@ -10,7 +10,7 @@ use pumasi_common::{
     broker::{BoxFuture, ConsumeOptions},
 };
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -42,7 +42,7 @@ impl ModelConsumer {
             name: options.consumer.clone(),
             queue: Arc::new(options.queue.clone()),
             prefetch: options.prefetch.get().into(),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             stream: Some(sender),
             settler: Some(Arc::new(settler)),
             turn: 0,

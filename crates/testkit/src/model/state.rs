@@ -24,13 +24,15 @@ use tokio::{
 pub(crate) struct State {
     pub(crate) queues: BTreeMap<QueueName, Queue>,
     pub(crate) topics: BTreeMap<TopicName, BTreeSet<QueueName>>,
-    pub(crate) consumers: HashMap<u64, Consumer>,
+    pub(crate) consumers: BTreeMap<u64, Consumer>,
     pub(crate) paused: BTreeSet<QueueName>,
     cancelled: Vec<Control>,
     listeners: Vec<UnboundedSender<Control>>,
     once: HashSet<(QueueName, String)>,
     /// Whether what is given back is counted like what a dead worker held.
     pub(crate) counts_releases: bool,
+    /// How many answers and settlements are lost from now on.
+    pub(crate) answers_lost: u32,
     next: u64,
     /// Every step that a task took, in order.
     pub(crate) steps: Vec<Step>,
@@ -68,7 +70,7 @@ pub(crate) struct Queue {
     declared: QueueDeclaration,
     /// By rank (0 first), then in order.
     pub(crate) ready: BTreeMap<(u8, u64), Entry>,
-    pub(crate) delayed: HashMap<u64, Entry>,
+    pub(crate) delayed: BTreeMap<u64, Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +87,7 @@ pub(crate) struct Consumer {
     pub(crate) name: String,
     pub(crate) queue: Arc<QueueName>,
     pub(crate) prefetch: usize,
-    pub(crate) held: HashMap<u64, Entry>,
+    pub(crate) held: BTreeMap<u64, Entry>,
     pub(crate) stream: Option<UnboundedSender<Delivery>>,
     pub(crate) settler: Option<Arc<ModelSettler>>,
     pub(crate) turn: u64,
@@ -180,6 +182,13 @@ impl State {
     pub(crate) fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Whether this answer or settlement is lost.
+    pub(crate) fn loses_answer(&mut self) -> bool {
+        let is_lost = self.answers_lost > 0;
+        self.answers_lost = self.answers_lost.saturating_sub(1);
+        is_lost
     }
 
     pub(crate) fn queue(&mut self, name: &QueueName) -> &mut Queue {
@@ -316,7 +325,7 @@ impl State {
                 spec,
                 declared,
                 ready: BTreeMap::new(),
-                delayed: HashMap::new(),
+                delayed: BTreeMap::new(),
             });
     }
 
@@ -407,6 +416,27 @@ impl State {
     }
 }
 
+/// A settlement that did not arrive: its copy did, and the task comes back.
+fn lose(shared: &Arc<Shared>, queue: &QueueName, mut entry: Entry, settlement: Settlement) {
+    entry.redelivered = true;
+    entry.delivery_count += 1;
+    let task = entry.task.clone();
+    let mut state = shared.state();
+    state.step(&task, "in flight", waiting_in(queue));
+    state.add(queue, entry);
+    match settlement {
+        Settlement::Ack | Settlement::Release => {}
+        Settlement::DeadLetter(letter) => state.bury(queue, task, &letter),
+        Settlement::Retry(copy) => {
+            drop(state);
+            // Without its queue there is no copy either.
+            let _ = publish(shared, *copy, "in flight");
+            state = shared.state();
+        }
+    }
+    state.assign(queue);
+}
+
 impl Settler for ModelSettler {
     fn settle(
         &self,
@@ -422,6 +452,11 @@ impl Settler for ModelSettler {
         let queue = Arc::clone(&consumer.queue);
         let held = consumer.held.remove(&token);
         let mut entry = held.ok_or(SettleError::Superseded)?;
+        if state.loses_answer() {
+            drop(state);
+            lose(&shared, &queue, entry, settlement);
+            return Ok(());
+        }
         match settlement {
             Settlement::Ack => {
                 let said = reply.as_ref().and_then(|it| Outcome::read(&it.task));

@@ -245,52 +245,57 @@ fn check(walk: &Walk) {
     }
 }
 
-/// Walks these seeds, on as many threads as there are processors; gives every line walked.
-fn walk_all(seeds: Range<u64>) -> BTreeSet<Line> {
-    let chart = chart();
-    assert_eq!(chart.len(), 16, "{chart:#?}");
-    hush();
-    // One seed alone: PUMASI_SEED=13.
+/// Runs a story for each seed on a clock of its own, on as many threads as there are processors;
+/// gives what came of them. One seed alone: `PUMASI_SEED=13`.
+pub(crate) fn each_seed<F>(seeds: Range<u64>, story: fn(u64) -> F) -> Vec<F::Output>
+where
+    F: Future<Output: Send>,
+{
     let only = std::env::var("PUMASI_SEED").ok();
     let only = only.and_then(|it| it.parse().ok());
     let seeds = only.map_or(seeds, |seed: u64| seed..seed + 1);
     let next = AtomicU64::new(seeds.start);
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let some = || {
-        let mut walked = BTreeSet::new();
+        let mut told = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
-                return walked;
+                return told;
             }
-            for line in lines_of(seed) {
-                assert!(
-                    chart.contains(&line),
-                    "seed {seed}: {line:?} is not in the chart"
-                );
-                walked.insert(line);
-            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            let end = std::panic::catch_unwind(|| runtime.block_on(story(seed)));
+            told.push(end.unwrap_or_else(|_| panic!("seed {seed} fails")));
         }
     };
     std::thread::scope(|scope| {
-        let walkers: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
-        let walked = walkers.into_iter().flat_map(|it| it.join().unwrap());
-        walked.collect()
+        let tellers: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        let told = tellers.into_iter().flat_map(|it| it.join().unwrap());
+        told.collect()
     })
 }
 
-fn lines_of(seed: u64) -> BTreeSet<Line> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    let steps = std::panic::catch_unwind(|| runtime.block_on(walk(seed)));
-    let steps = steps.unwrap_or_else(|_| panic!("seed {seed} fails"));
-    let lines = steps.into_iter();
-    lines
-        .map(|step| (step.from.to_owned(), step.to.to_owned()))
-        .collect()
+/// Walks these seeds; gives every line walked.
+fn walk_all(seeds: Range<u64>) -> BTreeSet<Line> {
+    let chart = chart();
+    assert_eq!(chart.len(), 16, "{chart:#?}");
+    hush();
+    let mut walked = BTreeSet::new();
+    for (seed, steps) in each_seed(seeds, |seed| async move { (seed, walk(seed).await) }) {
+        for step in steps {
+            let line = (step.from.to_owned(), step.to.to_owned());
+            assert!(
+                chart.contains(&line),
+                "seed {seed}: {line:?} is not in the chart"
+            );
+            walked.insert(line);
+        }
+    }
+    walked
 }
 
 /// Handlers that panic by chance say so a hundred thousand times otherwise.

@@ -21,6 +21,7 @@ mod orders;
 mod outcomes;
 mod races;
 mod retries;
+mod simulated;
 mod support;
 mod suspects;
 mod traces;

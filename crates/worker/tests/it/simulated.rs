@@ -17,7 +17,10 @@ use pumasi_testkit::faults::{
 };
 use pumasi_worker::{Context, HandlerError, HandlerResult};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -36,10 +39,23 @@ const WORK_MS: u64 = 3_000;
 struct Book {
     lines: Arc<Mutex<Vec<Line>>>,
     begun: Instant,
+    /// Whether its writer was killed. What a killed process would have ended goes on here.
+    is_dead: Arc<AtomicBool>,
 }
 
 impl Book {
+    /// The same for another writer.
+    fn other(&self) -> Self {
+        Self {
+            is_dead: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     fn note(&self, event: Event) {
+        if self.is_dead.load(Ordering::Relaxed) {
+            return;
+        }
         let at = u64::try_from(self.begun.elapsed().as_nanos()).unwrap();
         self.lines.lock().unwrap().push(Line { at, event });
     }
@@ -53,7 +69,7 @@ struct Storm {
     world: World,
     book: Book,
     rng: Rng,
-    workers: Vec<(String, Alive)>,
+    workers: Vec<(String, Alive, Book)>,
     started: usize,
     submitted: usize,
     faults: u32,
@@ -96,6 +112,7 @@ impl Storm {
             book: Book {
                 lines: Arc::default(),
                 begun: Instant::now(),
+                is_dead: Arc::default(),
             },
             rng: Rng::with_seed(seed),
             workers: Vec::new(),
@@ -117,11 +134,12 @@ impl Storm {
             config.concurrency = u16::try_from(CONCURRENCY).unwrap().try_into().unwrap();
             config.retry = attempts(4);
         });
-        let (book, told) = (self.book.clone(), name.clone());
-        let handler = move |context: Context| behave(context, told.clone(), book.clone());
+        let (book, told) = (self.book.other(), name.clone());
+        let theirs = book.clone();
+        let handler = move |context: Context| behave(context, told.clone(), theirs.clone());
         let worker = worker.handler(None, Arc::new(handler));
         let alive = self.world.start_as(&name, worker);
-        self.workers.push((name, alive));
+        self.workers.push((name, alive, book));
     }
 
     /// Submits a task until it is answered.
@@ -177,7 +195,9 @@ impl Storm {
         match self.rng.u32(..5) {
             0 => {
                 let fault = self.begin(Nature::Kills, target);
-                self.workers.remove(victim).1.kill().await;
+                let (_, alive, book) = self.workers.remove(victim);
+                book.is_dead.store(true, Ordering::Relaxed);
+                alive.kill().await;
                 self.end(fault);
                 self.start();
             }
@@ -189,7 +209,7 @@ impl Storm {
             }
             2 => {
                 let fault = self.begin(Nature::Severs, target);
-                let (_, alive) = self.workers.remove(victim);
+                let (_, alive, _) = self.workers.remove(victim);
                 alive.shutdown.advance();
                 alive.shutdown.advance();
                 alive.ended().await;
@@ -219,7 +239,7 @@ impl Storm {
         }
         // What was moved to run alone may have come back.
         self.world.until("work", 0).await;
-        for (_, alive) in std::mem::take(&mut self.workers) {
+        for (_, alive, _) in std::mem::take(&mut self.workers) {
             alive.stop().await;
         }
         let dead = self.world.tasks("work.dead").into_iter();

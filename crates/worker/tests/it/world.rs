@@ -19,6 +19,7 @@ pub(crate) struct World {
 /// A worker that can be killed.
 pub(crate) struct Alive {
     model: Arc<Model>,
+    name: String,
     pub(crate) shutdown: Shutdown,
     end: JoinHandle<Result<(), WorkerError>>,
 }
@@ -50,10 +51,16 @@ impl World {
     }
 
     pub(crate) fn start(&self, worker: WorkerBuilder) -> Alive {
+        self.start_as("w", worker)
+    }
+
+    /// Starts a worker that is configured to have this name.
+    pub(crate) fn start_as(&self, name: &str, worker: WorkerBuilder) -> Alive {
         let shutdown = Shutdown::default();
         let end = tokio::spawn(worker.build().unwrap().run(shutdown.clone()));
         Alive {
             model: Arc::clone(&self.model),
+            name: name.to_owned(),
             shutdown,
             end,
         }
@@ -105,7 +112,7 @@ impl World {
 impl Alive {
     /// Kills it: what it held is counted by the broker.
     pub(crate) async fn kill(self) {
-        self.model.crash("w");
+        self.model.crash(&self.name);
         self.end.abort();
         let _ = self.end.await;
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Plan, Recovery, Report, Violation,
+    blame::{self, Extra},
     history::{Fault, History, Run},
 };
 use crate::faults::ledger::{Nature, Outcome, Target};
@@ -85,9 +86,11 @@ pub(super) fn check(
     report: &mut Report,
     wrong: &mut Vec<(Violation, String)>,
 ) {
-    let mut costs = vec![0; history.faults.len()];
+    let mut extras = Vec::new();
     for (id, runs) in &history.runs {
         let mut copies = copies(history, id);
+        // Two of it run at any time, and again when either is cut off.
+        let is_stored_twice = copies > 0;
         for (place, run) in runs.iter().enumerate() {
             let (before, _) = runs.split_at(place);
             for violation in lonely(history, run) {
@@ -96,37 +99,43 @@ pub(super) fn check(
             if is_due(before, run) {
                 continue;
             }
-            let fault = explanation(history, before, run, |number, fault| {
-                costs
-                    .get(number)
-                    .is_some_and(|cost| *cost < fault.may_cost(plan))
-            });
-            let may_overlap = if let Some(number) = fault {
-                costs[number] += 1;
-                report.explained += 1;
-                history.faults[number].lets_runs_go_on()
-            } else if copies > 0 {
-                // For two workers, at any time.
-                copies -= 1;
-                report.explained += 1;
-                true
-            } else {
-                wrong.push((Violation::ExtraRun, (*id).to_owned()));
-                false
-            };
-            if overlaps(before, run) && may_overlap {
-                report.overlaps += 1;
-            } else if overlaps(before, run) {
-                wrong.push((Violation::Overlap, (*id).to_owned()));
+            let mut overlaps = overlapping(before, run).peekable();
+            if overlaps.peek().is_some() {
+                let is_late = || history.faults.iter().any(|fault| fault.is_late(run));
+                let was_severed = |earlier| was_severed(history, earlier, run);
+                let is_doubled = || is_doubled(history, before, run);
+                if is_stored_twice || is_late() || is_doubled() || overlaps.all(was_severed) {
+                    report.overlaps += 1;
+                } else {
+                    wrong.push((Violation::Overlap, (*id).to_owned()));
+                }
             }
+            report.explained += 1;
+            // What only this task has is spent before what others may need, too.
+            if copies > 0 {
+                copies -= 1;
+                continue;
+            }
+            let suspects = suspects(history, before, run);
+            extras.push(Extra { id, suspects });
         }
     }
-    for (fault, extra) in history.faults.iter().zip(costs) {
+    let purses: Vec<usize> = history
+        .faults
+        .iter()
+        .map(|fault| fault.may_cost(plan))
+        .collect();
+    let blame = blame::share(&extras, &purses);
+    report.explained -= blame.unpaid.len();
+    for extra in blame.unpaid {
+        wrong.push((Violation::ExtraRun, extras[extra].id.to_owned()));
+    }
+    for (fault, paid) in history.faults.iter().zip(blame.paid) {
         report.caught += usize::from(catches(history, fault));
         report.faults.push(Recovery {
             name: fault.name.to_owned(),
             took: recovery(history, fault).map(Duration::from_nanos),
-            extra,
+            extra: paid.len(),
         });
     }
 }
@@ -196,29 +205,38 @@ fn lonely(history: &History<'_>, run: &Run<'_>) -> Vec<Violation> {
     wrong
 }
 
-/// The latest fault that explains a further run and can still pay for it.
-fn explanation(
-    history: &History<'_>,
-    before: &[Run<'_>],
-    run: &Run<'_>,
-    can_pay: impl Fn(usize, &Fault<'_>) -> bool,
-) -> Option<usize> {
-    let mut faults = history.faults.iter().enumerate().rev();
+/// The places of the faults that explain a further run.
+fn suspects(history: &History<'_>, before: &[Run<'_>], run: &Run<'_>) -> Vec<usize> {
+    let explains = |fault: &Fault<'_>| {
+        fault.at <= run.start
+            && (before.iter().any(|earlier| fault.found(earlier)) || fault.is_late(run))
+    };
+    let faults = history.faults.iter().enumerate();
     faults
-        .find(|(number, fault)| {
-            fault.at <= run.start
-                && (before.iter().any(|earlier| fault.found(earlier)) || fault.is_late(run))
-                && can_pay(*number, fault)
-        })
-        .map(|(number, _)| number)
+        .filter(|(_, fault)| explains(fault))
+        .map(|(place, _)| place)
+        .collect()
 }
 
-/// Whether an earlier run goes on when this one starts. One without an end was ended.
-fn overlaps(before: &[Run<'_>], run: &Run<'_>) -> bool {
-    before
-        .iter()
-        .filter_map(|earlier| earlier.end)
-        .any(|(end, _)| end > run.start)
+/// The earlier runs that go on when this one starts. One without an end was ended.
+fn overlapping<'a>(before: &'a [Run<'a>], run: &Run<'_>) -> impl Iterator<Item = &'a Run<'a>> {
+    let start = run.start;
+    let goes_on = move |earlier: &&Run<'_>| earlier.end.is_some_and(|(end, _)| end > start);
+    before.iter().filter(goes_on)
+}
+
+/// Whether there are two of the task since an earlier run failed: its copy, to be tried again, and
+/// the task itself, since a fault kept the broker from hearing that the copy replaces it.
+fn is_doubled(history: &History<'_>, before: &[Run<'_>], run: &Run<'_>) -> bool {
+    let mut failed = before.iter().filter(|earlier| earlier.has_failed());
+    failed.any(|earlier| was_severed(history, earlier, run))
+}
+
+/// Whether a fault had given the task of an earlier run away, before this one started, and let that
+/// run go on: whatever ended a run between the two says nothing about it.
+fn was_severed(history: &History<'_>, earlier: &Run<'_>, run: &Run<'_>) -> bool {
+    let mut faults = history.faults.iter();
+    faults.any(|fault| fault.lets_runs_go_on() && fault.at <= run.start && fault.found(earlier))
 }
 
 /// Whether a fault found a run or a submit in flight.

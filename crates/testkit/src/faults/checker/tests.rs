@@ -223,6 +223,13 @@ fn a_further_run_needs_a_fault_that_found_the_task_in_flight() {
             "ExtraRun a",
         ),
         (format!("{sent} start a w"), &["a"], 0, "Cut a"),
+    ]);
+}
+
+#[test]
+fn two_runs_at_once_need_a_fault_that_lets_the_earlier_one_go_on() {
+    let sent = "invoke a; accepted a;";
+    judge(&[
         (
             format!("{sent} start a w; start a v; effect a v; done a v; done a w"),
             &[],
@@ -244,6 +251,15 @@ fn a_further_run_needs_a_fault_that_found_the_task_in_flight() {
             &[],
             1,
             "Overlap a, Survivor a",
+        ),
+        // The kill explains the third run, and the first one was cut off before.
+        (
+            format!(
+                "{sent} start a w; close 1 w; healed 1; bit 1; start a v; kill 2 v; healed 2; bit 2; start a u; effect a u; done a u; done a w"
+            ),
+            &[],
+            2,
+            "",
         ),
         // Another run of an attempt that no failed run asked for.
         (
@@ -348,6 +364,15 @@ fn a_fault_pays_for_no_more_runs_than_it_may_cost() {
     assert_eq!((report.verdict(), report.explained), (Verdict::Green, 2));
     // From the kill in second 7 until both were started again, in second 13.
     assert_eq!(report.recovered_within(99), Some(Duration::from_secs(6)));
+}
+
+#[test]
+fn what_only_one_fault_explains_is_paid_by_that_one() {
+    // The kill of one place explains both, the closing of everything before it only the first.
+    let text = "invoke a; accepted a; invoke b; accepted b; start a w; close 1 all; healed 1; bit 1; \
+        start b w; kill 2 w; healed 2; bit 2; start a v; effect a v; done a v; \
+        start b v; effect b v; done b v";
+    assert_eq!(wrong(&checked(text, &[], 2)), "");
 }
 
 #[test]
