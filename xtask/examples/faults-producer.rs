@@ -34,7 +34,7 @@ async fn main() -> Outcome {
     let orders: Orders = serde_json::from_str(&orders)?;
     let before = open_questions(&orders.ledger)?;
     let queue = QueueName::new(&orders.queue)?;
-    let broker = open(&orders.url).await;
+    let broker = open(&orders).await;
     let topology = Topology::of_queues([queue.clone()]);
     while broker.ensure_topology(&topology).await.is_err() {
         sleep(AGAIN).await;
@@ -51,11 +51,11 @@ async fn main() -> Outcome {
 }
 
 /// Opens the broker, however long it takes: whoever started this ends it.
-async fn open(url: &str) -> Arc<dyn Broker> {
-    let mut settings = ConnectionSettings::of_url(url);
+async fn open(orders: &Orders) -> Arc<dyn Broker> {
+    let mut settings = ConnectionSettings::of_url(&orders.url);
     settings.heartbeat = Duration::from_secs(2);
     settings.connect_timeout = Duration::from_secs(2);
-    settings.publish_timeout = Duration::from_secs(5);
+    settings.publish_timeout = Duration::from_millis(orders.deadline_ms);
     settings.password_file = std::env::var_os("PUMASI__BROKER__PASSWORD_FILE").map(Into::into);
     loop {
         match pumasi_broker::open(&settings).await {

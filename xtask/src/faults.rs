@@ -19,7 +19,7 @@ use fleet::Programs;
 use play::play;
 use pumasi_testkit::{
     faults::{checker::Report, ledger},
-    rabbitmq::RabbitMq,
+    rabbitmq::{RabbitMq, cluster::Cluster},
 };
 use rows::{Broker, Row};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,7 @@ struct Done {
 enum Place {
     Embedded,
     RabbitMq(Box<RabbitMq>),
+    Cluster(Box<Cluster>),
 }
 
 /// The nodes that have been started; they end with it.
@@ -117,6 +118,9 @@ impl Places {
         let place = known.unwrap_or_else(|| {
             let place = match broker.version() {
                 None => Place::Embedded,
+                Some(version) if broker == Broker::Cluster => {
+                    Place::Cluster(Box::new(Cluster::start(version)))
+                }
                 Some(version) => Place::RabbitMq(Box::new(RabbitMq::start(version))),
             };
             self.0.push((broker, place));

@@ -6,6 +6,7 @@ use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
 use serde_json::Value;
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -36,7 +37,7 @@ pub(super) struct Worker {
 /// The processes of a row.
 pub(super) struct Fleet<'a> {
     programs: &'a Programs,
-    row: &'a Row,
+    pub(super) row: &'a Row,
     seed: u64,
     url: String,
     pub(super) folder: &'a Path,
@@ -179,6 +180,7 @@ impl<'a> Fleet<'a> {
             burst: self.row.burst,
             pause_ms: self.row.pause_ms,
             work_ms: self.row.work_ms,
+            deadline_ms: self.row.deadline_ms,
             seed: self.seed,
             trouble: self.row.trouble,
             bug: self.row.bug,
@@ -225,6 +227,19 @@ impl<'a> Fleet<'a> {
     /// Whether its tasks end in dead letters at all.
     pub(super) fn has_dead_letters(&self) -> bool {
         !self.row.pair.is_mortal()
+    }
+
+    /// Starts a gateway that waits this long for the broker; its end is the caller's business.
+    pub(super) fn start_gateway(&self, listen: SocketAddr, deadline: Duration) -> Result<Child> {
+        let mut command = self.pumasi(&["gateway"]);
+        command
+            .env("PUMASI__GATEWAY__LISTEN", listen.to_string())
+            .env("PUMASI__HEALTH__LISTEN", "127.0.0.1:0")
+            .env(
+                "PUMASI__BROKER__PUBLISH_TIMEOUT",
+                format!("{}ms", deadline.as_millis()),
+            );
+        self.spawn(&mut command, "gateway")
     }
 
     /// Lets the producer come to its end.

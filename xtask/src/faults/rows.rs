@@ -32,16 +32,23 @@ pub(crate) enum Broker {
     /// A private node of RabbitMQ 4.3
     #[value(name = "4.3")]
     RabbitMq4,
+    /// Three nodes of RabbitMQ 4.3
+    Cluster,
 }
 
 impl Broker {
-    pub(super) const ALL: [Self; 3] = [Self::Embedded, Self::RabbitMq3, Self::RabbitMq4];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Embedded,
+        Self::RabbitMq3,
+        Self::RabbitMq4,
+        Self::Cluster,
+    ];
 
     pub(super) fn version(self) -> Option<Version> {
         match self {
             Self::Embedded => None,
             Self::RabbitMq3 => Some(Version::V3_10),
-            Self::RabbitMq4 => Some(Version::V4_3),
+            Self::RabbitMq4 | Self::Cluster => Some(Version::V4_3),
         }
     }
 
@@ -50,12 +57,13 @@ impl Broker {
             Self::Embedded => "embedded",
             Self::RabbitMq3 => "RabbitMQ 3.10",
             Self::RabbitMq4 => "RabbitMQ 4.3",
+            Self::Cluster => "three nodes of RabbitMQ 4.3",
         }
     }
 }
 
-/// Every broker.
-const ALL: &[Broker] = &Broker::ALL;
+/// Every broker of one process or none.
+const ALL: &[Broker] = &[Broker::Embedded, Broker::RabbitMq3, Broker::RabbitMq4];
 /// The brokers that are a process of their own.
 const NODES: &[Broker] = &[Broker::RabbitMq3, Broker::RabbitMq4];
 /// The broker that is a file.
@@ -123,6 +131,10 @@ pub(super) struct Row {
     pub(super) environment: &'static [(&'static str, &'static str)],
     /// Whether everybody reaches the node through a proxy.
     pub(super) is_proxied: bool,
+    /// How long the producer waits for an answer, in milliseconds.
+    pub(super) deadline_ms: u64,
+    /// Whether it takes minutes: left out of the `ci` profile unless it is asked for.
+    pub(super) is_long: bool,
     /// Whether the login is a user of its own whose password is in a file.
     pub(super) has_password_file: bool,
     /// Longest recovery that is aimed at, for 99 of 100 faults.
@@ -156,6 +168,8 @@ impl Row {
             needs: || Ok(()),
             environment: &[],
             is_proxied: false,
+            deadline_ms: 5_000,
+            is_long: false,
             has_password_file: false,
             goal: None,
             bug: None,
@@ -198,8 +212,12 @@ pub(super) fn wanted(broker: Broker, options: &Options) -> Vec<Row> {
         (name, _) => name,
     };
     let mut rows = all();
+    let is_asked_for = name.is_some() || options.broker.is_some();
+    let has_time = is_asked_for || options.profile != Profile::Ci;
     rows.retain(|row| row.on.contains(&broker) && name.is_none_or(|name| row.name == name));
-    for row in &mut rows {
+    rows.retain(|row| has_time || !row.is_long);
+    // What takes minutes once is not done ten times.
+    for row in rows.iter_mut().filter(|row| !row.is_long) {
         let factor = options.profile.factor();
         (row.tasks, row.times) = (row.tasks * factor, row.times * factor);
     }

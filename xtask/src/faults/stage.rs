@@ -7,14 +7,21 @@ use super::{
     rows::Row,
 };
 use crate::process::Result;
-use pumasi_testkit::{disk::Disk, faults::ledger::Event, proxy::Proxy, rabbitmq::RabbitMq};
+use pumasi_testkit::{
+    disk::Disk,
+    faults::ledger::Event,
+    proxy::Proxy,
+    rabbitmq::{RabbitMq, cluster::Cluster},
+};
 use std::path::Path;
 
 /// Where a row plays.
 pub(super) struct Stage<'a> {
     /// What processes are told to reach.
     pub(super) url: String,
+    /// The node, or the first one of the cluster.
     node: Option<&'a RabbitMq>,
+    cluster: Option<&'a Cluster>,
     /// The virtual host; empty without a node.
     pub(super) vhost: String,
     /// The user of the broker; empty without a node.
@@ -26,18 +33,40 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// A fresh virtual host or file.
     pub(super) fn new(place: &'a Place, row: &Row, folder: &Path) -> Self {
-        let Place::RabbitMq(node) = place else {
-            let disk = row.disk.map(Disk::new);
-            let folder = disk.as_ref().map_or(folder, Disk::path);
-            return Self {
-                url: format!("sqlite:{}", folder.join("queue.db").display()),
-                node: None,
-                vhost: String::new(),
-                user: String::new(),
-                proxy: None,
-                disk,
-            };
-        };
+        match place {
+            Place::Embedded => Self::on_file(row, folder),
+            Place::RabbitMq(node) => Self::on_node(node, row),
+            Place::Cluster(cluster) => {
+                let vhost = cluster.new_vhost();
+                Self {
+                    // All go to the same node first: it is the one that is hit.
+                    url: cluster.url_of(&vhost, 0),
+                    node: Some(cluster.node(0)),
+                    cluster: Some(cluster),
+                    vhost,
+                    user: "guest".to_owned(),
+                    proxy: None,
+                    disk: None,
+                }
+            }
+        }
+    }
+
+    fn on_file(row: &Row, folder: &Path) -> Self {
+        let disk = row.disk.map(Disk::new);
+        let folder = disk.as_ref().map_or(folder, Disk::path);
+        Self {
+            url: format!("sqlite:{}", folder.join("queue.db").display()),
+            node: None,
+            cluster: None,
+            vhost: String::new(),
+            user: String::new(),
+            proxy: None,
+            disk,
+        }
+    }
+
+    fn on_node(node: &'a RabbitMq, row: &Row) -> Self {
         let vhost = node.new_vhost();
         let proxy = row.is_proxied.then(|| Proxy::to(node.port()));
         let port = proxy.as_ref().map_or(node.port(), Proxy::port);
@@ -50,6 +79,7 @@ impl<'a> Stage<'a> {
             // A password that is in a file comes before this one.
             url: format!("amqp://{user}:guest@127.0.0.1:{port}/{vhost}"),
             node: Some(node),
+            cluster: None,
             vhost,
             user,
             proxy,
@@ -60,6 +90,12 @@ impl<'a> Stage<'a> {
     /// The node of the row.
     pub(super) fn node(&self) -> Result<&'a RabbitMq> {
         self.node.ok_or_else(|| "this row needs a node".to_owned())
+    }
+
+    /// The cluster of the row.
+    pub(super) fn cluster(&self) -> Result<&'a Cluster> {
+        let cluster = self.cluster;
+        cluster.ok_or_else(|| "this row needs a cluster".to_owned())
     }
 
     /// The proxy of the row.

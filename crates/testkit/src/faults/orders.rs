@@ -31,6 +31,8 @@ pub struct Orders {
     pub work_ms: u64,
     /// One task in so many fails once, and as many are rejected; none for 0.
     pub trouble: u32,
+    /// How long it waits for an answer, in milliseconds.
+    pub deadline_ms: u64,
     /// What its payloads follow from.
     pub seed: u64,
     /// What it does wrong on purpose.

@@ -1,10 +1,11 @@
 //! Faults of a node: it closes connections, refuses, stops reading, is killed.
 
 mod alarms;
+mod memory;
 mod password;
 mod queue;
 
-use super::{Broker, Fault, NODES, Row};
+use super::{Broker, Fault, Handlers, NODES, Row};
 use crate::{
     faults::{fleet::Fleet, making::Making},
     process::Result,
@@ -58,6 +59,12 @@ pub(super) const DISK_ALARM: Fault = Fault {
     name: "disk-alarm",
     nature: Nature::Blocks,
     make: alarms::disk,
+};
+
+const BLOCK: Fault = Fault {
+    name: "block",
+    nature: Nature::Blocks,
+    make: memory::block,
 };
 
 const PASSWORD: Fault = Fault {
@@ -152,6 +159,22 @@ pub(super) fn rows() -> Vec<Row> {
             times: 2,
             goal: two_seconds,
             ..row("disk-alarm", "disk alarm", &[DISK_ALARM])
+        },
+        // 10,000 in a minute.
+        Row {
+            on: &[Broker::RabbitMq4],
+            times: 1,
+            tasks: 10_000,
+            burst: 500,
+            pause_ms: 3_000,
+            work_ms: 1,
+            is_long: true,
+            handlers: Handlers::Functions,
+            ..row(
+                "block",
+                "memory alarm of a minute, 10,000 submits offered to the library and to the gateway",
+                &[BLOCK],
+            )
         },
         Row {
             times: 3,

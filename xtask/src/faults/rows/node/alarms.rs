@@ -10,10 +10,13 @@ use std::{thread::sleep, time::Duration};
 /// How long an alarm stays on: longer than the producer waits for an answer, which is 5 s.
 const ALARMED: Duration = Duration::from_secs(6);
 
+/// What gives a node too little memory, and what gives it enough.
+pub(super) const MEMORY_ON: &str = "vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1})";
+pub(super) const MEMORY_OFF: &str =
+    "vm_memory_monitor:set_vm_memory_high_watermark({absolute, \"1GiB\"})";
+
 pub(super) fn memory(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
-    let limit = |to| format!("vm_memory_monitor:set_vm_memory_high_watermark({to})");
-    let (on, off) = (limit("{absolute, 1}"), limit("{absolute, \"1GiB\"}"));
-    alarm(making, fleet, "memory", [&on, &off])
+    alarm(making, fleet, "memory", [MEMORY_ON, MEMORY_OFF])
 }
 
 /// The alarm itself, as the disk's monitor raises it: a node whose root has no /proc does not know
@@ -42,14 +45,14 @@ fn alarm(making: &Making<'_>, fleet: &mut Fleet<'_>, what: &str, [on, off]: [&st
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alarms {
+pub(super) enum Alarms {
     Some,
     None,
 }
 
 /// Tells the node something and waits until it has an alarm, or none: it looks at its memory from
 /// time to time.
-fn until_alarms(making: &Making<'_>, tell: &str, wanted: Alarms) -> Result<String> {
+pub(super) fn until_alarms(making: &Making<'_>, tell: &str, wanted: Alarms) -> Result<String> {
     let is_over = wanted == Alarms::None;
     let said = making.stage.node()?.ctl(&[
         "eval",

@@ -41,11 +41,16 @@ fn clear_policy(making: &Making<'_>) -> Result {
     Ok(())
 }
 
+/// Makes the queue full, and then larger. The limit is not taken away: RabbitMQ 3.10 would not tell
+/// those that it has refused, its own mover of dead letters among them.
 pub(super) fn fill(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     let mark = making.begin(fleet, Target::All)?;
     set_policy(making, r#"{"max-length":1,"overflow":"reject-publish"}"#)?;
     sleep(HELD);
-    clear_policy(making)?;
+    set_policy(
+        making,
+        r#"{"max-length":1000000,"overflow":"reject-publish"}"#,
+    )?;
     making.healed(fleet, mark)?;
     let refusals = fleet.ledger_text().matches("\"refused\"").count();
     let proof = format!("the policy was in force: {refusals} refusals");
@@ -99,8 +104,12 @@ pub(super) fn delete(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
 /// connections are closed before and after.
 pub(super) fn consumer_timeout(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     let node = making.stage.node()?;
-    let late = "timeout value used";
-    let before = node.log_tail().matches(late).count();
+    let taken_back = |fleet: &Fleet<'_>| {
+        let logs = fleet.workers.iter().map(|worker| fleet.log(&worker.name));
+        logs.map(|log| log.matches("delivery acknowledgement").count())
+            .sum::<usize>()
+    };
+    let before = taken_back(fleet);
     let mark = making.begin(fleet, Target::All)?;
     let set = |timeout: &str, tick: u32| {
         node.ctl(&[
@@ -117,10 +126,10 @@ pub(super) fn consumer_timeout(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Re
     sleep(IMPATIENT);
     set("1800000", 60_000);
     making.healed(fleet, mark)?;
-    let after = node.log_tail().matches(late).count();
-    if after <= before {
-        return Err(format!("no task was taken back: {}", node.log_tail()));
+    let count = taken_back(fleet) - before;
+    if count == 0 {
+        return Err("no task was taken back".to_owned());
     }
-    let proof = format!("the node's log ends with {after} channels that were too slow");
+    let proof = format!("{count} channels were closed for being too slow");
     making.bit(fleet, mark, proof)
 }
