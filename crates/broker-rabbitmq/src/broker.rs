@@ -5,7 +5,7 @@ use crate::{
         self, browse,
         management::{self, Listed},
     },
-    connection::Link,
+    connection::{Link, watch_over},
     consume::{Consumers, RabbitMqConsumer, Source},
     control::{self, Asking},
     delay,
@@ -61,11 +61,17 @@ impl RabbitMqBroker {
         let publish_link = Arc::new(Link::new(settings, address, "publish"));
         publish_link.connection().await?;
         let publisher = Arc::new(Publisher::start(publish_link.clone(), settings));
+        let consume_link = Arc::new(Link::new(settings, address, "consume"));
+        if address.hosts.len() > 1 {
+            for link in [&publish_link, &consume_link] {
+                tokio::spawn(watch_over(Arc::downgrade(link), settings.heartbeat));
+            }
+        }
         Ok(Arc::new(Self {
             settings: settings.clone(),
             address: address.clone(),
             publish_link,
-            consume_link: Arc::new(Link::new(settings, address, "consume")),
+            consume_link,
             publisher,
             consumers: Arc::default(),
             ensured: Arc::default(),

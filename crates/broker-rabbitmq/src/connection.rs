@@ -6,9 +6,11 @@
 mod frames;
 mod greeting;
 mod listen;
+mod reach;
 mod short_strings;
 
 pub(crate) use greeting::Server;
+pub(crate) use reach::watch_over;
 
 use crate::error;
 use futures_util::StreamExt;
@@ -34,6 +36,7 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 /// The largest frame we take; RabbitMQ's own default.
 const FRAME_BYTES_MAX: u32 = 131_072;
@@ -43,6 +46,8 @@ const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// How often a call that waits for its answer looks whether its connection is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a node that is left may take to say goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shortest time between two log lines about the same failure.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -58,12 +63,18 @@ pub(crate) struct Link {
     server: Mutex<Server>,
     /// How many connections there were.
     generation: AtomicU64,
+    /// How many deliveries and confirms came.
+    signs: AtomicU64,
+    /// How often a node was left for another one.
+    left: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Live {
     connection: Arc<Connection>,
     events: AbortHandle,
+    /// Ends when the node is left for another one.
+    stay: CancellationToken,
 }
 
 impl Drop for Live {
@@ -87,6 +98,8 @@ impl Link {
             health: watch::Sender::new(Health::Down("not connected yet".to_owned())),
             server: Mutex::default(),
             generation: AtomicU64::new(0),
+            signs: AtomicU64::new(0),
+            left: AtomicU64::new(0),
         }
     }
 
@@ -108,6 +121,7 @@ impl Link {
                 *slot = Some(Live {
                     connection: connection.clone(),
                     events: events.abort_handle(),
+                    stay: CancellationToken::new(),
                 });
                 Ok(connection)
             }
@@ -122,6 +136,51 @@ impl Link {
     /// The number of the newest connection: what was learned on an earlier one may not hold.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the node works: it has delivered or confirmed something.
+    pub(crate) fn gave_a_sign(&self) {
+        self.signs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a node was left for another one: what was made before is of no use.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn signs(&self) -> u64 {
+        self.signs.load(Ordering::Relaxed)
+    }
+
+    /// The connection, where there is one.
+    async fn live(&self) -> Option<Arc<Connection>> {
+        let slot = self.slot.lock().await;
+        slot.as_ref().map(|live| live.connection.clone())
+    }
+
+    /// What is cancelled when this connection's node is left for another one.
+    pub(crate) async fn stay(&self, connection: &Arc<Connection>) -> CancellationToken {
+        let slot = self.slot.lock().await;
+        let live = slot.as_ref();
+        live.filter(|live| Arc::ptr_eq(&live.connection, connection))
+            .map(|live| live.stay.clone())
+            .unwrap_or_default()
+    }
+
+    /// Gives up a connection; the next one is to the next host.
+    async fn leave(&self, connection: &Arc<Connection>) {
+        let mut slot = self.slot.lock().await;
+        let Some(live) = slot.take_if(|live| Arc::ptr_eq(&live.connection, connection)) else {
+            return;
+        };
+        self.next_host.fetch_add(1, Ordering::Relaxed);
+        self.left.fetch_add(1, Ordering::Relaxed);
+        let problem = "its node does not decide with the others".to_owned();
+        self.health.send_replace(Health::Down(problem));
+        drop(slot);
+        live.stay.cancel();
+        // Such a node takes its time, if it answers at all.
+        let _ = timeout(CLOSE_TIMEOUT, live.connection.close(200, "left".into())).await;
     }
 
     /// Whether it can be worked with now.

@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// How many consumers there are, for the broker's health.
 #[derive(Debug, Default)]
@@ -85,6 +86,20 @@ struct Generation {
     consumer: lapin::Consumer,
     channel: Channel,
     settler: Arc<ChannelSettler>,
+    /// Ready when the node is left for another one, which no end of a stream may tell.
+    left: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Generation {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<lapin::Result<lapin::message::Delivery>>> {
+        match self.consumer.poll_next_unpin(cx) {
+            Poll::Pending if self.left.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+            polled @ (Poll::Pending | Poll::Ready(_)) => polled,
+        }
+    }
 }
 
 enum State {
@@ -189,9 +204,10 @@ impl Stream for RabbitMqConsumer {
         let this = &mut *self;
         loop {
             match &mut this.state {
-                State::Live(live) => match live.consumer.poll_next_unpin(cx) {
+                State::Live(live) => match live.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(message))) => {
+                        this.source.link.gave_a_sign();
                         let (task, count) = convert::task(&message.properties, message.data);
                         let delivery = Delivery::new(
                             task,

@@ -56,7 +56,9 @@ pub(super) async fn open(
         worker: options.consumer.clone(),
     };
     let settler = ChannelSettler::start(channel.clone(), queues, source.publisher.clone());
+    let stay = source.link.stay(&connection).await;
     Ok(Box::new(Generation {
+        left: Box::pin(stay.cancelled_owned()),
         consumer,
         channel,
         settler,

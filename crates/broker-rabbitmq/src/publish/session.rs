@@ -98,6 +98,7 @@ impl Session {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut health = actor.link.watch();
+        let left = actor.link.left();
         loop {
             // What is handed to lapin while the broker reads nothing would be sent some time
             // after its caller was told that nobody knows: it waits here, where it can be refused.
@@ -111,6 +112,7 @@ impl Session {
             tokio::select! {
                 biased;
                 wave = ready(&mut self.confirms, &self.wake) => {
+                    actor.link.gave_a_sign();
                     if let Err(reply) = self.conclude(wave) {
                         return reply;
                     }
@@ -131,7 +133,8 @@ impl Session {
                             self.send(job);
                         }
                     }
-                    if !self.channel.status().connected() || (self.is_overdue() && !blocked) {
+                    let is_left = actor.link.left() != left;
+                    if is_left || !self.channel.status().connected() || (self.is_overdue() && !blocked) {
                         return None;
                     }
                 }

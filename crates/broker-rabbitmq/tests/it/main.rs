@@ -13,6 +13,7 @@ mod blocked;
 mod browsing;
 mod consuming;
 mod controlling;
+mod cut_off;
 mod delay;
 mod hostile;
 mod lapin_faults;
