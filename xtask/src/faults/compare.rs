@@ -57,7 +57,11 @@ pub(super) fn run(options: &Options, programs: &Programs, seed: u64) -> Result {
         });
     }
     let names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
-    print!("\n{}", comparison::table(&names, &lines, seed));
+    let table = comparison::table(&names, &lines, seed);
+    print!("\n{table}");
+    if options.write {
+        comparison::keep(&table)?;
+    }
     if wrong.is_empty() {
         return Ok(());
     }
@@ -65,12 +69,24 @@ pub(super) fn run(options: &Options, programs: &Programs, seed: u64) -> Result {
 }
 
 /// A row that all pairs can play: no task fails, since the naive pair has no answer to that, and
-/// so few come that one task at a time is enough.
+/// so few come that all are done in time. A worker is killed when the one before it is there again.
 fn alike(row: Row, pair: Pair) -> Row {
+    let is_worker_kill = row.name == "worker-kill";
+    // Only more than the workers can do at once fill a queue.
+    let (burst, work_ms) = match row.name {
+        "queue-full" => (60, 200),
+        _ => (8, 400),
+    };
     Row {
         tasks: row.tasks / 2,
-        work_ms: row.work_ms.min(100),
-        burst: 12,
+        work_ms,
+        burst,
+        times: row.times.min(5),
+        rest_ms: if is_worker_kill {
+            (4_000, 5_000)
+        } else {
+            row.rest_ms
+        },
         trouble: 0,
         goal: None,
         pair,

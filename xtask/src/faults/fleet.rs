@@ -257,8 +257,13 @@ impl<'a> Fleet<'a> {
 
     /// Stops the workers in order.
     pub(super) fn finish_workers(&mut self) -> Result {
-        for worker in &self.workers {
-            signal(&worker.child, rustix::process::Signal::TERM)?;
+        for worker in &mut self.workers {
+            if self.row.pair.is_mortal() {
+                // Whatever it had to finish is finished.
+                let _ = worker.child.kill();
+            } else {
+                signal(&worker.child, rustix::process::Signal::TERM)?;
+            }
         }
         for worker in &mut self.workers {
             wait("a worker's end", &mut worker.child)?;

@@ -60,8 +60,11 @@ impl Pair {
                 Ok(Some(command))
             }
             Self::Celery(python) => {
-                let mut command = dying_with_us(python);
+                // As in a container: whoever is killed takes its children along.
+                let mut command = dying_with_us(Path::new("unshare"));
                 command
+                    .args(["--pid", "--fork", "--kill-child", "--"])
+                    .arg(python)
                     .args(["-m", "celery", "-A", "tasks", "worker", "-l", "WARNING"])
                     .args(["-c", &CONCURRENCY.to_string(), "-n"])
                     .arg(format!("{name}@%h"))

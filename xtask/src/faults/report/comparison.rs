@@ -11,8 +11,9 @@ const BEGIN: &str = "\
 Written by `cargo xtask faults --compare`: the same harness, checker, faults and load on RabbitMQ
 3.10. The naive pair is what a first tutorial for Rust and RabbitMQ shows: no confirms, automatic
 acknowledgement, the end at the first error. Celery runs with its defaults. Whatever ends by itself
-is started again at once, as something that runs containers does. No task fails here, since the
-naive pair has no answer to that.
+is started again before the next fault and when all are over. No task fails here, since the naive
+pair has no answer to that. Its workers take all that waits at once, so little is left in the queue
+for the broker to lose: a killed worker takes it along.
 
 - **lost**: said to be submitted, and never done, though the queue was empty at the end
 - **stuck**: still in the queue when nothing had moved for 30 s
@@ -77,6 +78,22 @@ impl Display for Cell {
             Self::Failed(error) => write!(out, "no end: {error}"),
         }
     }
+}
+
+/// Where the last table is kept for the page.
+const KEPT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/src/faults/report/comparison.txt"
+);
+
+/// Keeps a table for the page.
+pub(in super::super) fn keep(table: &str) -> Result {
+    std::fs::write(KEPT, table).map_err(|error| format!("cannot write {KEPT}: {error}"))
+}
+
+/// The table that was kept, with a line before it; empty where there is none.
+pub(super) fn kept() -> String {
+    std::fs::read_to_string(KEPT).map_or_else(|_| String::new(), |table| format!("\n{table}"))
 }
 
 /// The table as a part of docs/reliability.md.
