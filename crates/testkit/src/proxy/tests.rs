@@ -1,3 +1,5 @@
+//! What the proxy does to connections, seen from both ends.
+
 use super::*;
 use std::{
     io::{ErrorKind, Read, Write},
