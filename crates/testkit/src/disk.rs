@@ -123,6 +123,14 @@ impl Disk {
         assert!(probe.is_err(), "the disk is written after its power cut");
     }
 
+    /// Writes everything that is not yet written, as the system does by itself within half a minute.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn sync(&self) {
+        call("sync", &["-f"], &self.mount);
+    }
+
     /// Gives the power back: mounts it again, as a restarted machine does. Who used it before has
     /// to be gone.
     ///

@@ -14,6 +14,7 @@ pub mod cluster;
 mod launch;
 mod tls;
 
+use crate::disk::Disk;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -104,8 +105,12 @@ pub struct RabbitMq {
     epmd_port: u16,
     /// The node's directory, as seen inside its root.
     inside: PathBuf,
+    /// Where its data is, as seen inside its root.
+    data: PathBuf,
     keeper: Mutex<Option<Child>>,
     vhosts: Mutex<Vec<String>>,
+    /// What its data is on, where that is a disk of its own.
+    disk: Option<Disk>,
     /// Last, so that it is removed after the node has gone.
     directory: tempfile::TempDir,
 }
@@ -149,6 +154,21 @@ impl RabbitMq {
         (node, TlsListener { port, ca_file })
     }
 
+    /// As [`RabbitMq::start`], with its data on a disk of this size that can lose power.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::start`], and where there are no such disks.
+    #[must_use]
+    pub fn start_on_disk(version: Version, mebibytes: u64) -> Self {
+        let mut node = Self::prepare_on(free_port(), version, &Extra::None);
+        let root = version.root();
+        let disk = Disk::new_in(&root.join("tmp"), mebibytes);
+        node.data = inside(&root, &disk.path().join("data"));
+        node.disk = Some(disk);
+        node.launch();
+        node
+    }
+
     fn start_with(version: Version, extra: &Extra) -> Self {
         let node = Self::prepare_on(free_port(), version, extra);
         node.launch();
@@ -162,15 +182,14 @@ impl RabbitMq {
             .prefix("pumasi-rmq-")
             .tempdir_in(root.join("tmp"))
             .expect("a directory for the node");
-        let inside = match directory.path().strip_prefix(&root) {
-            Ok(relative) => Path::new("/").join(relative),
-            Err(_) => directory.path().to_owned(),
-        };
+        let inside = inside(&root, directory.path());
         let node = Self {
             version,
             port,
             dist_port: free_port(),
             epmd_port: free_port(),
+            data: inside.join("data"),
+            disk: None,
             inside,
             keeper: Mutex::new(None),
             vhosts: Mutex::new(Vec::new()),
@@ -341,6 +360,29 @@ impl RabbitMq {
         }
     }
 
+    /// The disk that its data is on, where that is one of its own.
+    #[must_use]
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Has the node stand still: all of its processes are stopped when this returns.
+    ///
+    /// # Panics
+    /// When it has gone, or one of them cannot be stopped.
+    pub fn freeze(&self) {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let keeper = keeper.as_ref().expect("a node that runs");
+        let group = rustix::process::Pid::from_child(keeper);
+        rustix::process::kill_process_group(group, rustix::process::Signal::STOP)
+            .expect("a group of ours");
+        let until = Instant::now() + Duration::from_secs(10);
+        while launch::is_running(group) {
+            assert!(Instant::now() < until, "it does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Stops the broker inside the node; the node itself lives on.
     ///
     /// # Panics
@@ -392,6 +434,14 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.kill9();
+    }
+}
+
+/// A path as seen inside a root.
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(relative) => Path::new("/").join(relative),
+        Err(_) => path.to_owned(),
     }
 }
 

@@ -72,6 +72,11 @@ impl Making<'_> {
         dice(self.seed, place) % limit.max(1)
     }
 
+    /// Whether the row has had no fault yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.made.get() == 0
+    }
+
     /// Waits for a time between these, in milliseconds.
     pub(super) fn rest(&self, shortest: u64, longest: u64) {
         let more = self.below(longest.saturating_sub(shortest) + 1);

@@ -20,7 +20,9 @@ pub(super) struct Stage<'a> {
     /// What processes are told to reach.
     pub(super) url: String,
     /// The node, or the first one of the cluster.
-    node: Option<&'a RabbitMq>,
+    shared: Option<&'a RabbitMq>,
+    /// A node that is this row's only.
+    own: Option<RabbitMq>,
     cluster: Option<&'a Cluster>,
     /// The virtual host; empty without a node.
     pub(super) vhost: String,
@@ -41,7 +43,8 @@ impl<'a> Stage<'a> {
                 Self {
                     // All go to the same node first: it is the one that is hit.
                     url: cluster.url_of(&vhost, 0),
-                    node: Some(cluster.node(0)),
+                    shared: Some(cluster.node(0)),
+                    own: None,
                     cluster: Some(cluster),
                     vhost,
                     user: "guest".to_owned(),
@@ -57,7 +60,8 @@ impl<'a> Stage<'a> {
         let folder = disk.as_ref().map_or(folder, Disk::path);
         Self {
             url: format!("sqlite:{}", folder.join("queue.db").display()),
-            node: None,
+            shared: None,
+            own: None,
             cluster: None,
             vhost: String::new(),
             user: String::new(),
@@ -66,7 +70,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn on_node(node: &'a RabbitMq, row: &Row) -> Self {
+    fn on_node(shared: &'a RabbitMq, row: &Row) -> Self {
+        let own = row
+            .disk
+            .map(|size| RabbitMq::start_on_disk(shared.version(), size));
+        let node = own.as_ref().unwrap_or(shared);
         let vhost = node.new_vhost();
         let proxy = row.is_proxied.then(|| Proxy::to(node.port()));
         let port = proxy.as_ref().map_or(node.port(), Proxy::port);
@@ -78,18 +86,20 @@ impl<'a> Stage<'a> {
         Self {
             // A password that is in a file comes before this one.
             url: format!("amqp://{user}:guest@127.0.0.1:{port}/{vhost}"),
-            node: Some(node),
+            shared: Some(shared),
             cluster: None,
             vhost,
             user,
             proxy,
             disk: None,
+            own,
         }
     }
 
     /// The node of the row.
-    pub(super) fn node(&self) -> Result<&'a RabbitMq> {
-        self.node.ok_or_else(|| "this row needs a node".to_owned())
+    pub(super) fn node(&self) -> Result<&RabbitMq> {
+        let node = self.own.as_ref().or(self.shared);
+        node.ok_or_else(|| "this row needs a node".to_owned())
     }
 
     /// The cluster of the row.
@@ -106,7 +116,8 @@ impl<'a> Stage<'a> {
 
     /// The disk of the row.
     pub(super) fn disk(&self) -> Result<&Disk> {
-        let disk = self.disk.as_ref();
+        let of_node = self.own.as_ref().and_then(RabbitMq::disk);
+        let disk = self.disk.as_ref().or(of_node);
         disk.ok_or_else(|| "this row needs a disk of its own".to_owned())
     }
 
@@ -141,7 +152,7 @@ impl<'a> Stage<'a> {
 
     /// How many tasks there are outside of the dead letters, whatever queue they wait in.
     pub(super) fn left(&self, fleet: &Fleet<'_>) -> Result<u64> {
-        let Some(node) = self.node else {
+        let Ok(node) = self.node() else {
             let mut left = 0;
             for status in fleet.ask(&["queue", "show", QUEUE])? {
                 for part in ["ready", "in_flight", "delayed"] {

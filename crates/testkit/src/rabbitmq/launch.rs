@@ -96,7 +96,7 @@ impl RabbitMq {
             .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", at("advanced.config"))
             .env("RABBITMQ_CONF_ENV_FILE", at("no-env.conf"))
-            .env("RABBITMQ_MNESIA_BASE", at("data"))
+            .env("RABBITMQ_MNESIA_BASE", &self.data)
             .env("RABBITMQ_LOG_BASE", at("log"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
             .env("RABBITMQ_PID_FILE", at("pid"))
@@ -167,6 +167,21 @@ impl RabbitMq {
             && stream.read_exact(&mut first).is_ok()
             && first == [1]
     }
+}
+
+/// Whether a process of this group still runs, or sleeps, and is not stopped.
+pub(super) fn is_running(group: rustix::process::Pid) -> bool {
+    let group = group.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut states = processes.filter_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name before the bracket may hold anything.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut words = rest.split(' ');
+        let state = words.next()?.to_owned();
+        (words.nth(1)? == group).then_some(state)
+    });
+    states.any(|state| !matches!(state.as_str(), "T" | "Z"))
 }
 
 fn write_cookie(path: &Path) {

@@ -3,7 +3,7 @@
 mod busy;
 mod clock;
 
-use super::{FILE, Fault, Handlers, Row, processes};
+use super::{FILE, Fault, Handlers, NODES, Row, processes};
 use crate::{
     faults::{
         fleet::{Fleet, signal, until},
@@ -34,6 +34,12 @@ pub(super) const POWER: Fault = Fault {
     name: "power",
     nature: Nature::Kills,
     make: cut_power,
+};
+
+pub(super) const NODE_POWER: Fault = Fault {
+    name: "power",
+    nature: Nature::Severs,
+    make: cut_power_of_node,
 };
 
 pub(super) const DISK_FULL: Fault = Fault {
@@ -93,6 +99,17 @@ pub(super) fn rows() -> Vec<Row> {
             ..row("power", "power lost: what was not synced is gone", &[POWER])
         },
         Row {
+            on: NODES,
+            times: 3,
+            disk: Some(1_024),
+            needs: Disk::available,
+            ..row(
+                "power",
+                "power of the node lost: what was not synced is gone",
+                &[NODE_POWER],
+            )
+        },
+        Row {
             times: 3,
             tasks: 1_000,
             work_ms: 20,
@@ -140,7 +157,6 @@ pub(super) fn rows() -> Vec<Row> {
 
 /// Cuts the power while everybody writes, and starts everybody again.
 fn cut_power(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
-    let disk = making.stage.disk()?;
     let mark = making.begin(fleet, Target::All)?;
     // A power cut leaves nobody the time to see it: they stand still before the first call fails.
     let workers = fleet.workers.iter().map(|worker| &worker.child);
@@ -151,22 +167,45 @@ fn cut_power(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
             std::fs::read_to_string(&state).is_ok_and(|state| state.contains(") T "))
         })?;
     }
+    let (workers, killed) = cut(making.stage.disk()?, || processes::end(fleet, &Target::All))?;
+    making.healed(fleet, mark)?;
+    processes::start_again(fleet, &Target::All, workers)?;
+    let proof = format!("what was not synced is gone; {killed}");
+    making.bit(fleet, mark, proof)
+}
+
+/// Cuts the power of a node's disk while everybody works, and starts the node again.
+fn cut_power_of_node(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
+    let (node, disk) = (making.stage.node()?, making.stage.disk()?);
+    if making.is_first() {
+        // The node does not sync that there is a queue, so one that was just made is lost with all
+        // that it was given. What is accepted from now on is not written by this.
+        node.sync_directory();
+        disk.sync();
+        making.rest(1_000, 2_000);
+    }
+    let mark = making.begin(fleet, Target::All)?;
+    node.freeze();
+    cut(disk, || {
+        node.kill9();
+        Ok(())
+    })?;
+    node.restart();
+    making.healed(fleet, mark)?;
+    making.bit(fleet, mark, "what was not synced is gone".to_owned())
+}
+
+/// Cuts the power of a disk whose users stand still, ends them, and gives the power back.
+fn cut<T>(disk: &Disk, end: impl FnOnce() -> Result<T>) -> Result<T> {
     let witness = disk.path().join("witness");
     std::fs::write(&witness, "not synced").map_err(|error| error.to_string())?;
     disk.lose_power();
-    let (workers, killed) = processes::end(fleet, &Target::All)?;
+    let ended = end()?;
     disk.restore_power();
-    let is_kept = witness.exists();
-    making.healed(fleet, mark)?;
-    processes::start_again(fleet, &Target::All, workers)?;
-    if is_kept {
+    if witness.exists() {
         return Err("what was not synced survived the power cut".to_owned());
     }
-    making.bit(
-        fleet,
-        mark,
-        format!("what was not synced is gone; {killed}"),
-    )
+    Ok(ended)
 }
 
 /// Takes all room until submits are refused, and a while more; then gives it back.
