@@ -156,20 +156,17 @@ impl Disk {
             .open(self.mount.join(FILLER))
             .expect("a file that fills the disk");
         let mut taken = 0;
-        // Ever smaller pieces, down to a block; then it is synced, so that the blocks are taken.
-        for size in [1 << 20, 1 << 16, 1 << 12] {
-            let zeros = vec![0; size];
-            loop {
-                match filler.write(&zeros) {
-                    Ok(0) => break,
-                    Ok(written) => taken += written as u64,
-                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => panic!("the disk is not filled: {error}"),
-                }
+        loop {
+            // Ever smaller pieces, down to a block.
+            let sizes = [1 << 20, 1 << 16, 1 << 12];
+            let more: u64 = sizes.map(|size| fill_with(&mut filler, size)).iter().sum();
+            // Blocks are set aside generously until they are written; then some are free again.
+            filler.sync_all().expect("the filler is written");
+            taken += more;
+            if more == 0 {
+                return taken;
             }
         }
-        filler.sync_all().expect("the filler is written");
-        taken
     }
 
     /// Gives the room back.
@@ -178,6 +175,8 @@ impl Disk {
     /// When it was not filled.
     pub fn make_room(&self) {
         std::fs::remove_file(self.mount.join(FILLER)).expect("a disk that was filled");
+        // Blocks are free when the journal says so, which it would not for ten minutes.
+        self.sync();
     }
 
     fn mount(&self) {
@@ -212,6 +211,20 @@ fn forget_orphans() {
         if is_ours && is_orphan() && tried("umount", &["-l"], point).is_ok() {
             // What is left of it takes room, and no more.
             let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Writes pieces of this size until there is no room; gives how many bytes that was.
+fn fill_with(filler: &mut File, size: usize) -> u64 {
+    let zeros = vec![0; size];
+    let mut taken = 0;
+    loop {
+        match filler.write(&zeros) {
+            Ok(0) => return taken,
+            Ok(written) => taken += written as u64,
+            Err(error) if error.kind() == ErrorKind::StorageFull => return taken,
+            Err(error) => panic!("the disk is not filled: {error}"),
         }
     }
 }
