@@ -44,7 +44,8 @@ pub(super) const NODE_POWER: Fault = Fault {
 
 pub(super) const DISK_FULL: Fault = Fault {
     name: "disk-full",
-    nature: Nature::Blocks,
+    // Nothing can be handed out where nothing can be written; what runs comes to its end.
+    nature: Nature::Drains,
     make: fill,
 };
 

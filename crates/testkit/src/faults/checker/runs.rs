@@ -66,7 +66,7 @@ impl Fault<'_> {
     fn may_cost(&self, plan: &Plan) -> usize {
         match self.target {
             // Tasks are shorter than the time that it has to finish them.
-            Target::Worker(_) if self.nature == Nature::Drains => 0,
+            Target::Worker(_) | Target::All if self.nature == Nature::Drains => 0,
             Target::Worker(_) => plan.concurrency,
             Target::Producer => plan.window,
             Target::All => plan.workers * plan.concurrency + plan.window,
