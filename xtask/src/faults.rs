@@ -62,7 +62,7 @@ impl Options {
     fn minutes(&self) -> Duration {
         match self.profile {
             Profile::Soak => Duration::from_secs(60 * self.minutes),
-            Profile::Ci | Profile::Nightly => Duration::ZERO,
+            Profile::Ci | Profile::All | Profile::Nightly => Duration::ZERO,
         }
     }
 }
@@ -71,9 +71,11 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Profile {
-    /// A few minutes for everything
+    /// A few minutes for one row of each kind of fault, spread over the brokers
     Ci,
-    /// Ten times that
+    /// Every row on every broker
+    All,
+    /// The same with four times the tasks and faults
     Nightly,
     /// The row of everything again and again, each broker in turn, for an hour
     Soak,
@@ -82,9 +84,24 @@ pub(crate) enum Profile {
 impl Profile {
     fn factor(self) -> u32 {
         match self {
-            Self::Ci => 1,
-            Self::Nightly => 10,
+            Self::Ci | Self::All => 1,
+            Self::Nightly => 4,
             Self::Soak => 2,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Ci,
+            row: None,
+            seed: None,
+            broker: None,
+            minutes: SOAK_MINUTES,
+            compare: false,
+            python: None,
+            write: false,
         }
     }
 }

@@ -90,7 +90,7 @@ fn test() -> Result {
         let arguments = [&test[..], &["--", "--ignored", alone]].concat();
         process::run_with("cargo", &arguments, &required)?;
     }
-    Ok(())
+    faults::run(&faults::Options::default())
 }
 
 fn docs() -> Result {

@@ -189,6 +189,41 @@ impl Row {
     }
 }
 
+/// What CI runs: each kind of fault on one broker at least, in minutes.
+const IN_CI: [(Broker, &[&str]); 3] = [
+    (
+        Broker::Embedded,
+        &["worker-kill", "all-kill", "disk-full", "power", "mix"],
+    ),
+    (
+        Broker::RabbitMq3,
+        &[
+            "producer-kill",
+            "close",
+            "reset-at-byte",
+            "memory-alarm",
+            "broker-kill",
+        ],
+    ),
+    (
+        Broker::RabbitMq4,
+        &[
+            "worker-term",
+            "worker-stop",
+            "cut-in-confirm",
+            "black-hole-in",
+            "consumer-timeout",
+            "mix",
+        ],
+    ),
+];
+
+/// Whether CI runs a row on a broker.
+fn is_in_ci(broker: Broker, row: &Row) -> bool {
+    let its = |(on, names): &(Broker, &[&str])| *on == broker && names.contains(&row.name);
+    IN_CI.iter().any(its)
+}
+
 /// Every row; those that end the node come last, since rows share it.
 fn all() -> Vec<Row> {
     let mut rows = processes::rows();
@@ -211,12 +246,13 @@ pub(super) fn wanted(broker: Broker, options: &Options) -> Vec<Row> {
         (None, Profile::Soak) => Some(mix::NAME),
         (name, _) => name,
     };
+    let is_wanted = |row: &Row| match name {
+        Some(name) => row.name == name,
+        None => options.profile != Profile::Ci || is_in_ci(broker, row),
+    };
     let mut rows = all();
-    let is_asked_for = name.is_some() || options.broker.is_some();
-    let has_time = is_asked_for || options.profile != Profile::Ci;
-    rows.retain(|row| row.on.contains(&broker) && name.is_none_or(|name| row.name == name));
-    rows.retain(|row| has_time || !row.is_long);
-    // What takes minutes once is not done ten times.
+    rows.retain(|row| row.on.contains(&broker) && is_wanted(row));
+    // What takes minutes once is not done four times.
     for row in rows.iter_mut().filter(|row| !row.is_long) {
         let factor = options.profile.factor();
         (row.tasks, row.times) = (row.tasks * factor, row.times * factor);
