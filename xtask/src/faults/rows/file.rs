@@ -51,7 +51,8 @@ pub(super) const DISK_FULL: Fault = Fault {
 
 pub(super) const BUSY: Fault = Fault {
     name: "busy",
-    nature: Nature::Blocks,
+    // As on a full disk.
+    nature: Nature::Drains,
     make: busy::hold,
 };
 
