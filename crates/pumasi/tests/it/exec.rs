@@ -118,6 +118,23 @@ fn a_killed_worker_takes_its_programs_along() {
     all_end(&ids);
 }
 
+/// Reads its input in a session of its own, which nobody ends, when its worker has gone.
+const LATE: &str = r#"exec 3<&0
+env -u PUMASI_RUN setsid sh -c 'echo $$ >"$1/ids"; while kill -0 "$2" 2>/dev/null; do sleep 0.02; done
+wc -c <&3 >"$1/new"; mv "$1/new" "$1/read"' sh "$1" $PPID & wait"#;
+
+#[test]
+fn a_program_whose_worker_dies_reads_the_whole_payload_or_nothing() {
+    let mut scripted = Scripted::start(LATE);
+    // More than a pipe holds.
+    scripted.submit(&[&"x".repeat(100_000)]);
+    let reader = scripted.ids(1);
+    scripted.worker.kill();
+    all_end(&reader);
+    let read = std::fs::read_to_string(scripted.folder.path().join("read"));
+    assert_eq!(read.unwrap().trim(), "100000");
+}
+
 #[test]
 fn what_a_program_leaves_behind_is_ended_and_does_not_delay_its_end() {
     // The child keeps the output open.

@@ -1,6 +1,7 @@
 //! Exec handlers: a program run once per task.
 //!
-//! Contract: the payload on standard input; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
+//! Contract: the payload on standard input, whole from the start: in a file in memory, so that a
+//! program whose worker dies reads all of it or is ended, and never a part; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
 //! `PUMASI_ATTEMPT`, `PUMASI_RUN`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
 //! rejected; anything else: failed. Standard output is the result; lines on standard error may say
 //! how far it is or when to try again (`directives`). Told to stop, the program gets TERM, and KILL
@@ -17,16 +18,18 @@ use crate::error::WorkerError;
 use directives::{Directive, Directives, is_directive};
 use output::{Tail, drain_tail};
 use pumasi_common::{TaskKind, broker::BoxFuture, outcome::Output};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    process::{Pid, Signal, kill_process_group},
+};
 use std::{
+    fs::File,
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::{
-    io::AsyncWriteExt,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
 /// Environment variables of the worker that a program may see.
 pub const ENVIRONMENT_PASSED: [&str; 7] =
@@ -72,7 +75,7 @@ impl Exec {
         })
     }
 
-    fn command(&self, context: &Context) -> Command {
+    fn command(&self, context: &Context) -> io::Result<Command> {
         let task = &context.task;
         let mut command = Command::new(&self.program);
         command
@@ -82,7 +85,7 @@ impl Exec {
             .env("PUMASI_TASK_ID", task.id.as_str())
             .env("PUMASI_QUEUE", context.queue.as_str())
             .env("PUMASI_ATTEMPT", context.attempt().to_string())
-            .stdin(Stdio::piped())
+            .stdin(in_memory(&task.payload)?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -95,26 +98,20 @@ impl Exec {
         if let Some(trace) = &context.trace {
             command.env("TRACEPARENT", &trace.traceparent);
         }
-        command
+        Ok(command)
     }
 
     async fn run(&self, context: Context) -> HandlerResult<Output> {
         let starting = lifeline::starting();
-        let mut command = self.command(&context);
+        let mut command = self
+            .command(&context)
+            .map_err(|error| HandlerError::fail(format!("no memory for the payload: {error}")))?;
         command.env(lifeline::RUN, &starting.name);
         let mut child = command.spawn().map_err(|error| {
             HandlerError::fail(format!("cannot start {}: {error}", self.program.display()))
         })?;
         let group = Group::of(&child, starting);
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let payload = context.task.payload.clone();
-        let feed = async move {
-            if let Some(mut stdin) = stdin {
-                // A program that does not read its input is no error.
-                let _ = stdin.write_all(&payload).await;
-            }
-        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (mut output, mut errors) = (Tail::default(), Tail::default());
         let (mut directives, mut retry_after) = (Directives::default(), None);
         let status = {
@@ -128,7 +125,7 @@ impl Exec {
             };
             let stdout = drain_tail(stdout, OUTPUT_BYTES_MAX, &mut output, |_| {});
             let stderr = drain_tail(stderr, OUTPUT_BYTES_MAX, &mut errors, obey);
-            let streams = async { tokio::join!(feed, stdout, stderr) };
+            let streams = async { tokio::join!(stdout, stderr) };
             tokio::pin!(streams);
             let mut streaming = true;
             let mut told = false;
@@ -189,6 +186,15 @@ fn report(
             error: shown(format!("ended by signal {}", signal.unwrap_or_default())),
         }),
     }
+}
+
+/// A file in memory that holds this, to be read from its begin. It takes the payload's size once
+/// more while the program has it open.
+fn in_memory(payload: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("payload", MemfdFlags::CLOEXEC)?);
+    file.write_all(payload)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// What the program wrote to standard output.
