@@ -1,8 +1,9 @@
 //! Exec handlers: a program run once per task.
 //!
 //! Contract: the payload on standard input, whole from the start: in a file in memory, so that a
-//! program whose worker dies reads all of it or is ended, and never a part; `PUMASI_TASK_ID`, `PUMASI_TASK_KIND`, `PUMASI_QUEUE`,
-//! `PUMASI_ATTEMPT`, `PUMASI_RUN`, `TRACEPARENT` in an otherwise allow-listed environment. Exit 0: done; 65:
+//! program whose worker dies reads all of it or is ended, and never a part. `PUMASI_TASK_ID`,
+//! `PUMASI_TASK_KIND`, `PUMASI_QUEUE`, `PUMASI_ATTEMPT`, `PUMASI_RUN`, `TRACEPARENT` in an otherwise
+//! allow-listed environment. Exit 0: done; 65:
 //! rejected; anything else: failed. Standard output is the result; lines on standard error may say
 //! how far it is or when to try again (`directives`). Told to stop, the program gets TERM, and KILL
 //! when its grace is over. No shell is involved; program and arguments come from the

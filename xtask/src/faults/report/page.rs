@@ -14,10 +14,11 @@ const BEGIN: &str = "\
 Written by `cargo xtask faults --write`; do not edit it. What is promised is in
 [Guarantees](reference/guarantees.md); this page is what was tried.
 
-Each row starts three workers with four places each, which run a program per task, and a producer
-that uses the client library and submits in bursts. Then it breaks something, again and again, at
-moments and on victims that follow from the seed, and at last lets everything come to its end. The
-producer notes each submit before and after the call, the program each run, the injector each
+Each row starts three workers with four places each, and a producer that uses the client library
+and submits in bursts. The workers run a program per task; those of the row of all faults are
+written with the library, and a task is a function. Then the row breaks something, again and again,
+at moments and on victims that follow from the seed, and at last lets everything come to its end.
+The producer notes each submit before and after the call, the handler each run, the injector each
 fault; a checker reads these ledgers, the dead letters and the lengths of the queues, and nothing
 else that Pumasi says about itself.
 
@@ -52,11 +53,11 @@ broker killed; on the embedded broker all processes killed at once.
 const END: &str = "
 ## What is known to be red
 
-- Connections that are reset again and again while a failed task is put back: RabbitMQ counts each
-  as a failed delivery, and the worker takes that for the death of a worker. The task becomes a dead
-  letter with the reason `crashed`, and a copy of it is done all the same. Nothing is lost.
-- A queue that is full when the delay of a failed task is over: RabbitMQ keeps the task and offers it
-  again by itself later, and until then it waits: for two minutes at least after there was room.
+- Two of three nodes down: the one run of this row lost nothing, and ten tasks submitted after the
+  healing ran again some 18 s later without a fault that explains it. The cause is not known.
+- Answers are late under a block of the broker: with a deadline of 5 s the slowest came after 6.6 s,
+  on a machine with ten other things to do. Memory stays within its bound.
+- A cut inside a confirm costs a little more than one extra run per fault on RabbitMQ 3.10.
 
 ## How the checker is checked
 
@@ -73,17 +74,16 @@ rows of the same clients without a mistake are green. Tables and random historie
   any answer at all taken for an acceptance; a task accepted before it is confirmed; a missing answer
   taken for a refusal; a new id for what is repeated.
 
-## What is not covered yet
+## What is not covered
 
-- power loss: a killed process or broker leaves the page cache, so nothing here says what was synced
-- clusters: a killed leader, a lost minority, a rolling restart
-- a connection cut at a chosen byte; here it is cut at a chosen moment
-- a network that swallows, delays or loses packets; tests of the worker do the first
-- consumer time-outs, deleted queues, changed passwords and certificates, moved clocks
-- full disks and locked files of the embedded broker; tests of that broker do
-- handlers inside the worker's process; here each task is a process of its own
-- memory during a block, and health probes
-- a long run: these figures are of minutes
+- certificates that are changed while connected
+- lost packets as such; the proxy delays a part of what it carries as a retransmission would
+- a black hole for one worker alone, so that others take over; here it swallows everybody
+- a full disk under a RabbitMQ node; the alarm is set by hand
+- late delays and expiry while a clock is set; only that nothing is lost or run twice
+- health probes
+- RabbitMQ holds back a task whose queue is full when its delay ends until its own time-out, 180 s;
+  the nodes here are configured with 10 s, as the guide on retries advises
 ";
 
 /// Writes the page.

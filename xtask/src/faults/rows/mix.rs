@@ -25,8 +25,11 @@ const ON_A_NODE: &[Fault] = &[
     processes::PRODUCER_KILL,
     processes::PRODUCER_KILL,
     network::RESET,
-    network::RESET,
+    network::RESET_AT_BYTE,
+    network::RESET_AT_BYTE,
+    network::HALF_CLOSE,
     node::CLOSE,
+    node::CLOSE_ONE,
     node::BROKER_KILL,
 ];
 
