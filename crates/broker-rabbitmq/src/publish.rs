@@ -24,8 +24,9 @@
 //!
 //! # Why what is sent again is hardly ever refused
 //! The broker may have stored what it did not confirm. When a later sending is refused, the task
-//! may exist all the same: that is `Unknown`, unless the refusal is about what the message
-//! consists of, since that was refused before, too.
+//! may exist all the same: that is `Unknown`. Not so where the refusal is about what the message
+//! consists of, since that was refused before, too; nor where there is no queue, since what an
+//! earlier sending stored has gone with it.
 
 mod later;
 mod session;
@@ -119,7 +120,8 @@ impl Job {
 
     fn refuse(self, refusal: Refusal) {
         let id = self.id();
-        let outcome = if self.in_doubt {
+        let has_no_queue = matches!(refusal, Refusal::Unroutable { .. });
+        let outcome = if self.in_doubt && !has_no_queue {
             let problem = format!("it was sent before and not answered, and then: {refusal}");
             PublishOutcome::Unknown(id, Uncertainty { problem })
         } else {

@@ -188,6 +188,8 @@ fn tasks_that_wait_for_room_leave_in_their_order() {
 
 /// A few at a time, so that what is in doubt is soon sent alone.
 const AT_ONCE: usize = 3;
+/// How many connections are closed, at least.
+const CLOSED: u32 = 20;
 
 #[test]
 fn connections_that_are_closed_again_and_again_refuse_nothing() {
@@ -209,23 +211,27 @@ fn connections_that_are_closed_again_and_again_refuse_nothing() {
             assert!(!is_refused, "{outcome:?}");
             accepted += usize::from(matches!(outcome, PublishOutcome::Accepted(_)));
         }
-        assert!(closing.await.unwrap() > 5, "hardly anything was closed");
-        assert!(accepted > 20, "{accepted} were accepted");
+        assert!(
+            closing.await.unwrap() >= CLOSED,
+            "hardly anything was closed"
+        );
+        assert!(accepted > 0, "nothing was accepted");
         broker.close().await;
     });
 }
 
-/// Closes the connections of a virtual host again and again, more often than they are made anew;
-/// gives how many it closed.
+/// Closes the connections of a virtual host again and again, more often than they are made anew,
+/// until it has closed enough; gives how many.
 fn close_often(node: &RabbitMq, vhost: &str) -> u32 {
-    let said = node.ctl(&[
-        "eval",
-        &format!(
-            "lists:sum([begin timer:sleep(15), length([catch rabbit_networking:close_connection(P, \"test\") || \
-             P <- rabbit_networking:connections(), \
-             (catch rabbit_networking:connection_info(P, [vhost])) =:= [{{vhost, <<\"{vhost}\">>}}]]) \
-             end || _ <- lists:seq(1, 300)])."
-        ),
-    ]);
+    let close = format!(
+        "Close = fun() -> length([catch rabbit_networking:close_connection(P, \"test\") || \
+           P <- rabbit_networking:connections(), \
+           (catch rabbit_networking:connection_info(P, [vhost])) =:= [{{vhost, <<\"{vhost}\">>}}]]) end, \
+         Often = fun Often(_, Closed) when Closed >= {CLOSED} -> Closed; \
+           Often(0, Closed) -> Closed; \
+           Often(Rounds, Closed) -> timer:sleep(15), Often(Rounds - 1, Closed + Close()) end, \
+         Often(2000, 0)."
+    );
+    let said = node.ctl(&["eval", &close]);
     said.trim().parse().unwrap()
 }
