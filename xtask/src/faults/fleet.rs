@@ -1,6 +1,9 @@
 //! The processes of a row: workers and a producer, each in its own log, ended with the row.
 
-use super::rows::{CONCURRENCY, Handlers, Row};
+use super::{
+    pairs::Pair,
+    rows::{CONCURRENCY, Handlers, Row},
+};
 use crate::process::Result;
 use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
 use serde_json::Value;
@@ -258,11 +261,11 @@ impl<'a> Fleet<'a> {
     /// Stops the workers in order.
     pub(super) fn finish_workers(&mut self) -> Result {
         for worker in &mut self.workers {
-            if self.row.pair.is_mortal() {
-                // Whatever it had to finish is finished.
-                let _ = worker.child.kill();
-            } else {
+            if matches!(self.row.pair, Pair::Pumasi) {
                 signal(&worker.child, rustix::process::Signal::TERM)?;
+            } else {
+                // Whatever it had to finish is finished, and it may not know how to end.
+                let _ = worker.child.kill();
             }
         }
         for worker in &mut self.workers {

@@ -201,7 +201,7 @@ const IN_CI: [(Broker, &[&str]); 3] = [
             "producer-kill",
             "close",
             "reset-at-byte",
-            "memory-alarm",
+            "close-one",
             "broker-kill",
         ],
     ),

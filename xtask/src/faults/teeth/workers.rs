@@ -86,7 +86,7 @@ pub(super) fn cases() -> Vec<Case> {
             ..case(
                 "a worker that publishes where it consumes stands still during an alarm",
                 Row {
-                    trouble: 25,
+                    trouble: 8,
                     ..alarmed(plain(Bug::OneConnection))
                 },
                 Idle,
@@ -151,13 +151,13 @@ pub(super) fn crowded(plain: Plain) -> Row {
     }
 }
 
-/// A row in which tasks wait during an alarm.
+/// A row in which tasks wait during an alarm: more are submitted than are done.
 pub(super) fn alarmed(plain: Plain) -> Row {
     Row {
         work_ms: 1_500,
-        burst: 50,
-        pause_ms: 5_000,
-        tasks: 50,
+        burst: 60,
+        pause_ms: 3_000,
+        tasks: 120,
         ..row("memory-alarm", plain)
     }
 }
