@@ -8,19 +8,7 @@ const OFFERED: usize = 50;
 
 #[test]
 fn a_publish_while_the_broker_is_blocked_is_refused_and_never_arrives_later() {
-    // Nodes of their own: an alarm blocks everybody.
-    std::thread::scope(|scope| {
-        for version in Version::ALL {
-            if let Err(reason) = version.available() {
-                println!("skipped: {reason}");
-                continue;
-            }
-            scope.spawn(move || {
-                let node = RabbitMq::start(version);
-                runtime().block_on(blocked(&node));
-            });
-        }
-    });
+    apart(blocked);
 }
 
 async fn blocked(node: &RabbitMq) {

@@ -286,18 +286,7 @@ fn a_consumer_time_out_ends_lapins_stream_without_a_word_and_ours_comes_back() {
 
 #[test]
 fn on_a_blocked_connection_lapin_acknowledges_nothing_and_we_do_on_another() {
-    std::thread::scope(|scope| {
-        for version in Version::ALL {
-            if let Err(reason) = version.available() {
-                println!("skipped: {reason}");
-                continue;
-            }
-            scope.spawn(move || {
-                let node = RabbitMq::start(version);
-                runtime().block_on(blocked(&node));
-            });
-        }
-    });
+    apart(blocked);
 }
 
 async fn blocked(node: &RabbitMq) {

@@ -66,6 +66,24 @@ fn together<F: Future<Output = ()>>(test: impl Fn(&'static RabbitMq) -> F) {
     runtime().block_on(futures_util::future::join_all(nodes.into_iter().map(test)));
 }
 
+/// As [`together`], on nodes of the test's own: for tests that block or kill one.
+fn apart(test: impl AsyncFn(&RabbitMq) + Sync) {
+    std::thread::scope(|scope| {
+        for version in Version::ALL {
+            if let Err(reason) = version.available() {
+                println!("skipped: {reason}");
+                continue;
+            }
+            let test = &test;
+            scope.spawn(move || {
+                let node = RabbitMq::start(version);
+                runtime().block_on(test(&node));
+                println!("done on {version:?}");
+            });
+        }
+    });
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -8,20 +8,7 @@ use pumasi_common::{
 
 #[test]
 fn delayed_tasks_pauses_and_reply_queues_survive_a_killed_broker() {
-    // Both at the same time: most of it is waiting.
-    std::thread::scope(|scope| {
-        for version in Version::ALL {
-            if let Err(reason) = version.available() {
-                println!("skipped: {reason}");
-                continue;
-            }
-            scope.spawn(move || {
-                let node = RabbitMq::start(version);
-                runtime().block_on(killed(&node));
-                println!("done on {version:?}");
-            });
-        }
-    });
+    apart(killed);
 }
 
 async fn killed(node: &RabbitMq) {
