@@ -81,6 +81,16 @@ pub(super) struct Fault {
     pub(super) make: fn(&Making<'_>, &mut Fleet<'_>) -> Result,
 }
 
+impl Fault {
+    const fn of(
+        name: &'static str,
+        nature: Nature,
+        make: fn(&Making<'_>, &mut Fleet<'_>) -> Result,
+    ) -> Self {
+        Self { name, nature, make }
+    }
+}
+
 /// Where the handlers of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handlers {

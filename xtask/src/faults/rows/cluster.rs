@@ -24,29 +24,13 @@ const DOWN: Duration = Duration::from_secs(8);
 /// How long answers that were on their way may still come.
 const ON_THE_WAY: u64 = 1_000_000_000;
 
-const LEADER_KILL: Fault = Fault {
-    name: "leader-kill",
-    nature: Nature::Severs,
-    make: kill_leader,
-};
+const LEADER_KILL: Fault = Fault::of("leader-kill", Nature::Severs, kill_leader);
 
-const MINORITY: Fault = Fault {
-    name: "minority",
-    nature: Nature::Severs,
-    make: cut_off,
-};
+const MINORITY: Fault = Fault::of("minority", Nature::Severs, cut_off);
 
-const ROLLING: Fault = Fault {
-    name: "rolling",
-    nature: Nature::Severs,
-    make: restart_each,
-};
+const ROLLING: Fault = Fault::of("rolling", Nature::Severs, restart_each);
 
-const TWO_OF_THREE: Fault = Fault {
-    name: "two-of-three",
-    nature: Nature::Severs,
-    make: kill_two,
-};
+const TWO_OF_THREE: Fault = Fault::of("two-of-three", Nature::Severs, kill_two);
 
 /// The rows of this family.
 pub(super) fn rows() -> Vec<Row> {

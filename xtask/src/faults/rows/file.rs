@@ -24,23 +24,11 @@ const FULL: Duration = Duration::from_secs(3);
 const STORE_FULL: &str = "\"PU6005\"";
 
 /// Everybody at once, at any moment of their lives, their start included.
-pub(super) const FILE_KILL: Fault = Fault {
-    name: "file-kill",
-    nature: Nature::Kills,
-    make: processes::ALL_KILL.make,
-};
+pub(super) const FILE_KILL: Fault = Fault::of("file-kill", Nature::Kills, processes::ALL_KILL.make);
 
-pub(super) const POWER: Fault = Fault {
-    name: "power",
-    nature: Nature::Kills,
-    make: cut_power,
-};
+pub(super) const POWER: Fault = Fault::of("power", Nature::Kills, cut_power);
 
-pub(super) const NODE_POWER: Fault = Fault {
-    name: "power",
-    nature: Nature::Severs,
-    make: cut_power_of_node,
-};
+pub(super) const NODE_POWER: Fault = Fault::of("power", Nature::Severs, cut_power_of_node);
 
 pub(super) const DISK_FULL: Fault = Fault {
     name: "disk-full",
@@ -56,17 +44,9 @@ pub(super) const BUSY: Fault = Fault {
     make: busy::hold,
 };
 
-pub(super) const STALLED: Fault = Fault {
-    name: "stalled",
-    nature: Nature::Severs,
-    make: processes::WORKER_STOP.make,
-};
+pub(super) const STALLED: Fault = Fault::of("stalled", Nature::Severs, processes::WORKER_STOP.make);
 
-pub(super) const CLOCK: Fault = Fault {
-    name: "clock",
-    nature: Nature::Blocks,
-    make: clock::set,
-};
+pub(super) const CLOCK: Fault = Fault::of("clock", Nature::Blocks, clock::set);
 
 /// The rows of this family.
 pub(super) fn rows() -> Vec<Row> {

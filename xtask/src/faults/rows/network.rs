@@ -26,19 +26,11 @@ const LEAK_MAX: u64 = 2_000;
 const SLOW: Duration = Duration::from_secs(6);
 
 const fn severs(name: &'static str, make: fn(&Making<'_>, &mut Fleet<'_>) -> Result) -> Fault {
-    Fault {
-        name,
-        nature: Nature::Severs,
-        make,
-    }
+    Fault::of(name, Nature::Severs, make)
 }
 
 const fn slows(name: &'static str, make: fn(&Making<'_>, &mut Fleet<'_>) -> Result) -> Fault {
-    Fault {
-        name,
-        nature: Nature::Blocks,
-        make,
-    }
+    Fault::of(name, Nature::Blocks, make)
 }
 
 pub(super) const RESET: Fault = severs("reset", reset);

@@ -19,77 +19,30 @@ use std::{
 /// How often connections are closed with one call of the tool, which takes seconds to start.
 const CLOSED_AT_ONCE: u64 = 5;
 
-pub(super) const CLOSE: Fault = Fault {
-    name: "close",
-    nature: Nature::Severs,
-    make: close,
-};
+pub(super) const CLOSE: Fault = Fault::of("close", Nature::Severs, close);
 
-pub(super) const CLOSE_ONE: Fault = Fault {
-    name: "close-one",
-    nature: Nature::Severs,
-    make: close_one,
-};
+pub(super) const CLOSE_ONE: Fault = Fault::of("close-one", Nature::Severs, close_one);
 
-pub(super) const STOP_APP: Fault = Fault {
-    name: "stop-app",
-    nature: Nature::Severs,
-    make: stop_app,
-};
+pub(super) const STOP_APP: Fault = Fault::of("stop-app", Nature::Severs, stop_app);
 
-const QUEUE_DELETED: Fault = Fault {
-    name: "queue-deleted",
-    nature: Nature::Deletes,
-    make: queue::delete,
-};
+const QUEUE_DELETED: Fault = Fault::of("queue-deleted", Nature::Deletes, queue::delete);
 
-pub(super) const POLICY: Fault = Fault {
-    name: "policy",
-    nature: Nature::Blocks,
-    make: queue::policy,
-};
+pub(super) const POLICY: Fault = Fault::of("policy", Nature::Blocks, queue::policy);
 
-const CONSUMER_TIMEOUT: Fault = Fault {
-    name: "consumer-timeout",
-    nature: Nature::Severs,
-    make: queue::consumer_timeout,
-};
+const CONSUMER_TIMEOUT: Fault =
+    Fault::of("consumer-timeout", Nature::Severs, queue::consumer_timeout);
 
-pub(super) const DISK_ALARM: Fault = Fault {
-    name: "disk-alarm",
-    nature: Nature::Blocks,
-    make: alarms::disk,
-};
+pub(super) const DISK_ALARM: Fault = Fault::of("disk-alarm", Nature::Blocks, alarms::disk);
 
-const BLOCK: Fault = Fault {
-    name: "block",
-    nature: Nature::Blocks,
-    make: memory::block,
-};
+const BLOCK: Fault = Fault::of("block", Nature::Blocks, memory::block);
 
-const PASSWORD: Fault = Fault {
-    name: "password",
-    nature: Nature::Severs,
-    make: password::rotate,
-};
+const PASSWORD: Fault = Fault::of("password", Nature::Severs, password::rotate);
 
-pub(super) const QUEUE_FULL: Fault = Fault {
-    name: "queue-full",
-    nature: Nature::Blocks,
-    make: queue::fill,
-};
+pub(super) const QUEUE_FULL: Fault = Fault::of("queue-full", Nature::Blocks, queue::fill);
 
-pub(super) const MEMORY_ALARM: Fault = Fault {
-    name: "memory-alarm",
-    nature: Nature::Blocks,
-    make: alarms::memory,
-};
+pub(super) const MEMORY_ALARM: Fault = Fault::of("memory-alarm", Nature::Blocks, alarms::memory);
 
-pub(super) const BROKER_KILL: Fault = Fault {
-    name: "broker-kill",
-    nature: Nature::Severs,
-    make: kill_broker,
-};
+pub(super) const BROKER_KILL: Fault = Fault::of("broker-kill", Nature::Severs, kill_broker);
 
 /// The rows of this family; those that end the node come last.
 pub(super) fn rows() -> Vec<Row> {

@@ -18,59 +18,35 @@ use std::{process::Child, thread::sleep, time::Duration};
 /// How long a stopped worker stays so: its heartbeat is 1 s, and the broker waits for two.
 const STOPPED: Duration = Duration::from_millis(4_500);
 
-pub(super) const WORKER_KILL: Fault = Fault {
-    name: "worker-kill",
-    nature: Nature::Kills,
-    make: |making, fleet| {
-        let name = making.any_worker(fleet);
-        kill(making, fleet, &Target::Worker(name))
-    },
-};
+pub(super) const WORKER_KILL: Fault = Fault::of("worker-kill", Nature::Kills, |making, fleet| {
+    let name = making.any_worker(fleet);
+    kill(making, fleet, &Target::Worker(name))
+});
 
-pub(super) const WORKER_TERM: Fault = Fault {
-    name: "worker-term",
-    nature: Nature::Drains,
-    make: |making, fleet| terminate(making, fleet, 1),
-};
+pub(super) const WORKER_TERM: Fault = Fault::of("worker-term", Nature::Drains, |making, fleet| {
+    terminate(making, fleet, 1)
+});
 
-pub(super) const WORKER_TERM_TWICE: Fault = Fault {
-    name: "worker-term-twice",
-    nature: Nature::Severs,
-    make: |making, fleet| terminate(making, fleet, 2),
-};
+pub(super) const WORKER_TERM_TWICE: Fault =
+    Fault::of("worker-term-twice", Nature::Severs, |making, fleet| {
+        terminate(making, fleet, 2)
+    });
 
-pub(super) const WORKER_STOP: Fault = Fault {
-    name: "worker-stop",
-    nature: Nature::Severs,
-    make: stop,
-};
+pub(super) const WORKER_STOP: Fault = Fault::of("worker-stop", Nature::Severs, stop);
 
-pub(super) const PRODUCER_KILL: Fault = Fault {
-    name: "producer-kill",
-    nature: Nature::Kills,
-    make: |making, fleet| {
+pub(super) const PRODUCER_KILL: Fault =
+    Fault::of("producer-kill", Nature::Kills, |making, fleet| {
         making.in_mid_burst(fleet)?;
         kill(making, fleet, &Target::Producer)
-    },
-};
+    });
 
-pub(super) const ALL_KILL: Fault = Fault {
-    name: "all-kill",
-    nature: Nature::Kills,
-    make: |making, fleet| kill(making, fleet, &Target::All),
-};
+pub(super) const ALL_KILL: Fault = Fault::of("all-kill", Nature::Kills, |making, fleet| {
+    kill(making, fleet, &Target::All)
+});
 
-pub(super) const CHILDREN: Fault = Fault {
-    name: "children",
-    nature: Nature::Kills,
-    make: children::kill,
-};
+pub(super) const CHILDREN: Fault = Fault::of("children", Nature::Kills, children::kill);
 
-pub(super) const POISON: Fault = Fault {
-    name: "poison",
-    nature: Nature::Kills,
-    make: poison::submit,
-};
+pub(super) const POISON: Fault = Fault::of("poison", Nature::Kills, poison::submit);
 
 /// The rows of this family.
 pub(super) fn rows() -> Vec<Row> {
