@@ -106,6 +106,9 @@ impl Default for Options {
     }
 }
 
+/// Whether this program, and so what it drives, is optimised.
+const IS_RELEASE: bool = !cfg!(debug_assertions);
+
 /// How long a soak goes on when it is not told.
 const SOAK_MINUTES: u64 = 60;
 
@@ -226,8 +229,17 @@ impl Book {
 
 /// Builds what is driven, in the profile of this program.
 fn build() -> Result<Programs> {
-    cargo(&["build", "-q", "-p", "pumasi"])?;
-    cargo(&["build", "-q", "-p", "xtask", "--examples"])?;
+    let profile = if IS_RELEASE { "release" } else { "dev" };
+    cargo(&["build", "-q", "--profile", profile, "-p", "pumasi"])?;
+    cargo(&[
+        "build",
+        "-q",
+        "--profile",
+        profile,
+        "-p",
+        "xtask",
+        "--examples",
+    ])?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = this.parent().unwrap_or(Path::new("."));
     // Tests are a folder below.

@@ -73,7 +73,8 @@ fn quiet(worker: &Worker) {
     }
 }
 
-/// Evaluates an expression on the node, with the worker's consuming connection as `C`.
+/// Evaluates an expression on the node, with the worker's consuming connection as `C` and its
+/// channels as `Channels`. Those of others may end while they are asked.
 fn on_the_node(broker: &TestBroker, behind: &Behind, expression: &str) {
     let (_, vhost) = broker.url.rsplit_once('/').unwrap();
     let id = behind.worker.id();
@@ -82,9 +83,11 @@ fn on_the_node(broker: &TestBroker, behind: &Behind, expression: &str) {
         &format!(
             "[C] = [P || P <- rabbit_networking:connections(), \
                [{{vhost, <<\"{vhost}\">>}}, {{client_properties, Ps}}] \
-                 <- [rabbit_networking:connection_info(P, [vhost, client_properties])], \
+                 <- [(catch rabbit_networking:connection_info(P, [vhost, client_properties]))], \
                {{_, _, <<\"pumasi {id} (consume)\">>}} \
                  <- [lists:keyfind(<<\"connection_name\">>, 1, Ps)]], \
+             Channels = [P || P <- rabbit_channel:list(), \
+               [{{connection, C2}}] <- [(catch rabbit_channel:info(P, [connection]))], C2 == C], \
              {expression}."
         ),
     ]);
@@ -107,8 +110,7 @@ fn channels_closed_by_the_broker_lose_nothing() {
         survives(broker, |holder| {
             // An ack of what was never delivered is an error of the channel: 406.
             let wrong_ack = "[gen_server:cast(P, {method, {'basic.ack', 999999, false}, none, noflow}) \
-                     || P <- rabbit_channel:list(), \
-                     [{connection, C2}] <- [rabbit_channel:info(P, [connection])], C2 == C], ok";
+                     || P <- Channels], ok";
             on_the_node(broker, holder, wrong_ack);
         });
     });
@@ -118,8 +120,7 @@ fn channels_closed_by_the_broker_lose_nothing() {
 fn a_channel_that_crashes_in_the_broker_loses_nothing() {
     on_every_rabbitmq(|broker| {
         survives(broker, |holder| {
-            let crash = "[exit(P, kill) || P <- rabbit_channel:list(), \
-                     [{connection, C2}] <- [rabbit_channel:info(P, [connection])], C2 == C], ok";
+            let crash = "[exit(P, kill) || P <- Channels], ok";
             on_the_node(broker, holder, crash);
         });
     });

@@ -1,7 +1,7 @@
 //! The figures of rows, kept beside the page that is written from them: rows are run at different
 //! times, and each says when, from which version, and with which seed.
 
-use super::super::{Done, Profile};
+use super::super::{Done, IS_RELEASE, Profile};
 use crate::process::Result;
 use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
 use serde::{Deserialize, Serialize};
@@ -92,9 +92,10 @@ impl Entry {
     pub(super) fn sign(&mut self, seed: u64) {
         self.seed = seed;
         self.version = format!(
-            "{} ({})",
+            "{} ({}{})",
             env!("CARGO_PKG_VERSION"),
-            said("git", &["rev-parse", "--short=12", "HEAD"])
+            said("git", &["rev-parse", "--short=12", "HEAD"]),
+            if IS_RELEASE { ", release build" } else { "" },
         );
         self.date = said("date", &["-u", "+%Y-%m-%d"]);
     }

@@ -96,7 +96,7 @@ pub(super) fn write(entries: &[Entry]) -> Result {
         .partition(|entry| entry.profile == Profile::Soak);
     let _ = write!(
         page,
-        "\n## The figures\n\nDebug build, {} processors.\n\n",
+        "\n## The figures\n\nDebug build where it does not say otherwise, {} processors.\n\n",
         std::thread::available_parallelism().map_or(0, usize::from),
     );
     page += &table(&rows);
