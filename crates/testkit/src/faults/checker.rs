@@ -7,6 +7,7 @@
 
 mod blame;
 mod history;
+mod recovery;
 mod runs;
 mod signs;
 #[cfg(test)]

@@ -30,7 +30,8 @@ else that Pumasi says about itself.
 - **caught**: faults that found something in flight. A row where fewer than a fifth did, or where a
   fault did not take hold, is invalid, not green.
 - **recovery**: p50 and p99 of the times until everything that a fault cut off was started again;
-  after a fault of everyone, from its end until something was accepted and something started.
+  after a fault of everyone, from its end until something was accepted and something started. A task
+  whose workers were killed twice waits until it can run alone, and is not counted here.
 - **3/n**: no loss in n tasks says, with 95 % confidence, that fewer than 3/n are lost under these
   faults.
 

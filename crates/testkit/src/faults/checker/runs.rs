@@ -1,12 +1,12 @@
-//! Which runs are explained, by which fault, and how fast each fault was over.
+//! Which runs are explained, and by which fault.
 
 use super::{
     Plan, Recovery, Report, Violation,
     blame::{self, Extra},
     history::{Fault, History, Run},
+    recovery::recovery,
 };
 use crate::faults::ledger::{Nature, Outcome, Target};
-use std::time::Duration;
 
 /// Longest time from the end of a handler until the broker has its acknowledgement.
 const ACK: u64 = 1_000_000_000;
@@ -21,7 +21,7 @@ const LAST_BREATH: u64 = 1_000_000_000;
 
 impl Fault<'_> {
     /// Whether it is about runs of this worker.
-    fn hits(&self, worker: &str) -> bool {
+    pub(super) fn hits(&self, worker: &str) -> bool {
         match self.target {
             Target::Worker(name) => name == worker,
             Target::Producer => false,
@@ -34,7 +34,7 @@ impl Fault<'_> {
         !matches!(self.target, Target::Worker(_))
     }
 
-    fn over(&self) -> u64 {
+    pub(super) fn over(&self) -> u64 {
         self.healed.unwrap_or(self.at)
     }
 
@@ -134,7 +134,7 @@ pub(super) fn check(
         report.caught += usize::from(catches(history, fault));
         report.faults.push(Recovery {
             name: fault.name.to_owned(),
-            took: recovery(history, fault).map(Duration::from_nanos),
+            took: recovery(history, fault),
             extra: paid.len(),
         });
     }
@@ -255,33 +255,4 @@ fn catches(history: &History<'_>, fault: &Fault<'_>) -> bool {
                 .values()
                 .flat_map(|submit| &submit.calls)
                 .any(submitting))
-}
-
-/// How long a fault lasted for whom it hit: until every run that it cut was started again; and for
-/// a fault of everyone, from when it was healed until something started and was accepted.
-fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<u64> {
-    let again = history.runs.values().filter_map(|runs| {
-        let cut = runs
-            .iter()
-            .position(|run| run.end.is_none() && run.start <= fault.at && fault.hits(run.worker))?;
-        let next = runs.get(cut + 1)?;
-        Some(next.start.saturating_sub(fault.at))
-    });
-    let after = |times: &mut dyn Iterator<Item = u64>| {
-        let first = times.filter(|at| *at >= fault.over()).min();
-        first.map(|at| at - fault.over())
-    };
-    match fault.target {
-        Target::Worker(_) => again.max(),
-        Target::Producer => after(&mut answers(history)),
-        Target::All => {
-            let start = after(&mut history.runs.values().flatten().map(|run| run.start));
-            start.max(after(&mut answers(history)))
-        }
-    }
-}
-
-fn answers<'a>(history: &'a History<'_>) -> impl Iterator<Item = u64> + 'a {
-    let calls = history.submits.values().flat_map(|submit| &submit.calls);
-    calls.filter_map(|(_, answer)| *answer)
 }

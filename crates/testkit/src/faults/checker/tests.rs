@@ -120,6 +120,28 @@ fn judge(cases: &[Case<'_>]) {
 }
 
 #[test]
+fn a_fault_is_over_when_what_it_cut_was_started_again() {
+    let recoveries = |text: &str| -> Vec<Option<u64>> {
+        let report = checked(text, &[], 1);
+        let each = report.faults.iter();
+        each.map(|fault| fault.took.map(|took| took.as_secs()))
+            .collect()
+    };
+    let one = "invoke a; accepted a; start a w; kill 1 w; bit 1; healed 1; start a v;";
+    assert_eq!(recoveries(one), [Some(3)]);
+    // What had ended was not cut.
+    assert_eq!(
+        recoveries("start a w; done a w; kill 1 w; healed 1; start a v"),
+        [None]
+    );
+    // Each fault counts its own; what was cut twice runs alone, which takes its time.
+    let two = "start a w; start b w; kill 1 w; start a v; kill 2 v; start b v; start a u";
+    assert_eq!(recoveries(two), [Some(3), None]);
+    let everyone = "start a w; close 1 all; bit 1; healed 1; accepted b; start a w";
+    assert_eq!(recoveries(everyone), [Some(2)]);
+}
+
+#[test]
 fn what_was_submitted_before_its_queue_was_deleted_may_be_gone_and_nothing_else() {
     let deleted = "delete 1 all; bit 1; healed 1;";
     judge(&[

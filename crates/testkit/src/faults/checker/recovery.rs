@@ -1,0 +1,49 @@
+//! How fast each fault was over.
+
+use super::history::{Fault, History, Run};
+use crate::faults::ledger::Target;
+use std::time::Duration;
+
+/// A task whose workers were killed so often waits until it can run alone: no delay of the broker.
+const ALONE_AFTER: usize = 2;
+
+/// How long a fault lasted for whom it hit: until every run that it cut was started again; and for
+/// a fault of everyone, from when it was healed until something started and was accepted.
+pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Duration> {
+    let after = |times: &mut dyn Iterator<Item = u64>| {
+        let first = times.filter(|at| *at >= fault.over()).min();
+        first.map(|at| at - fault.over())
+    };
+    let took = match fault.target {
+        Target::Worker(_) => {
+            let each = history.runs.values();
+            each.flat_map(|runs| again(runs, fault)).max()
+        }
+        Target::Producer => after(&mut answers(history)),
+        Target::All => {
+            let start = after(&mut history.runs.values().flatten().map(|run| run.start));
+            start.max(after(&mut answers(history)))
+        }
+    };
+    took.map(Duration::from_nanos)
+}
+
+/// From a fault until each start of this task that follows a run which it cut.
+fn again(runs: &[Run<'_>], fault: &Fault<'_>) -> Vec<u64> {
+    let mut cut = 0;
+    let mut again = Vec::new();
+    for pair in runs.windows(2) {
+        let [run, next] = pair else { continue };
+        cut += usize::from(run.end.is_none());
+        let is_cut = run.end.is_none() && fault.hits(run.worker);
+        if is_cut && cut < ALONE_AFTER && (run.start..next.start).contains(&fault.at) {
+            again.push(next.start - fault.at);
+        }
+    }
+    again
+}
+
+fn answers<'a>(history: &'a History<'_>) -> impl Iterator<Item = u64> + 'a {
+    let calls = history.submits.values().flat_map(|submit| &submit.calls);
+    calls.filter_map(|(_, answer)| *answer)
+}
