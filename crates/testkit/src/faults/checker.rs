@@ -174,7 +174,7 @@ pub fn check(lines: &[Line], remains: &Remains, plan: &Plan) -> Report {
     let mut wrong = Vec::new();
     terminals(&history, remains, &mut report, &mut wrong);
     runs::check(&history, plan, &mut report, &mut wrong);
-    signs::check(&history, &mut wrong);
+    signs::check(&history, plan, &mut wrong);
     wrong.sort();
     wrong.dedup();
     for (violation, id) in wrong {

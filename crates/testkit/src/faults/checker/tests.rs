@@ -454,6 +454,16 @@ fn a_worker_does_not_stand_still_while_tasks_wait_and_only_submits_are_hit() {
             1,
             "",
         ),
+        // It holds as many failed tasks as it may, and nobody takes their copies.
+        (
+            format!(
+                "invoke b; accepted b; invoke c; accepted c; alarm 1 all; start c w; failed c w; \
+                 {calm} healed 1; {b} start c w 2; effect c w; done c w"
+            ),
+            &[],
+            1,
+            "",
+        ),
         // The worker that stands still was killed; another takes what waits.
         (
             format!("{sent}{a} alarm 1 all; start b v; effect b v; {calm} done b v; healed 1;"),
