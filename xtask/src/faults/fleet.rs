@@ -3,6 +3,7 @@
 use super::{
     pairs::Pair,
     rows::{CONCURRENCY, Handlers, Row},
+    stage::Stage,
 };
 use crate::process::Result;
 use pumasi_testkit::faults::{ledger::Ledger, orders::Orders};
@@ -43,6 +44,7 @@ pub(super) struct Fleet<'a> {
     pub(super) row: &'a Row,
     seed: u64,
     url: String,
+    first_url: Option<String>,
     pub(super) folder: &'a Path,
     pub(super) ledger: Ledger,
     pub(super) workers: Vec<Worker>,
@@ -56,7 +58,7 @@ impl<'a> Fleet<'a> {
         programs: &'a Programs,
         row: &'a Row,
         seed: u64,
-        url: &str,
+        stage: &Stage<'_>,
         folder: &'a Path,
     ) -> Result<Self> {
         let ledger = Ledger::open(&folder.join("ledger")).map_err(|error| error.to_string())?;
@@ -64,7 +66,8 @@ impl<'a> Fleet<'a> {
             programs,
             row,
             seed,
-            url: url.to_owned(),
+            url: stage.url.clone(),
+            first_url: stage.first_url.clone(),
             folder,
             ledger,
             workers: Vec::new(),
@@ -138,11 +141,13 @@ impl<'a> Fleet<'a> {
     pub(super) fn start_worker(&mut self) -> Result {
         self.started += 1;
         let name = format!("w{}", self.started);
+        let first_url = self.first_url.as_ref().filter(|_| self.started == 1);
+        let url = first_url.unwrap_or(&self.url).clone();
         let pair = self.row.pair.worker(self, &name)?;
         let mut command = match (pair, self.row.handlers) {
             (Some(command), _) => command,
             (None, Handlers::Programs) => {
-                let mut command = self.pumasi(&["worker", "-q", QUEUE, "--name", &name]);
+                let mut command = self.pumasi_at(&url, &["worker", "-q", QUEUE, "--name", &name]);
                 command
                     .args(["-c", &CONCURRENCY.to_string()])
                     .args(self.row.worker_arguments)
@@ -157,7 +162,7 @@ impl<'a> Fleet<'a> {
                 let mut command = self.command(&self.programs.worker);
                 command
                     .arg(self.ledger_path())
-                    .env("PUMASI__BROKER__URL", &self.url)
+                    .env("PUMASI__BROKER__URL", url)
                     .env("PUMASI__WORKER__QUEUES", QUEUE)
                     .env("PUMASI__WORKER__NAME", &name)
                     .env("PUMASI__WORKER__CONCURRENCY", CONCURRENCY.to_string());
@@ -291,9 +296,13 @@ impl<'a> Fleet<'a> {
     }
 
     fn pumasi(&self, arguments: &[&str]) -> Command {
+        self.pumasi_at(&self.url, arguments)
+    }
+
+    fn pumasi_at(&self, url: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(&self.programs.pumasi);
         command
-            .args(["--broker", &self.url])
+            .args(["--broker", url])
             .args(arguments)
             .current_dir(self.folder);
         command

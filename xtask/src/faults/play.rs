@@ -52,7 +52,7 @@ pub(super) fn play_in(
     (row, seed): (&Row, u64),
 ) -> Result<Report> {
     let stage = Stage::new(place, row, folder);
-    let mut fleet = Fleet::start(programs, row, seed, &stage.url, folder)?;
+    let mut fleet = Fleet::start(programs, row, seed, &stage, folder)?;
     making::break_things(&stage, &mut fleet, row, seed)?;
     if let Some(most) = row.held_max {
         stage.note_holdings(&fleet, most)?;

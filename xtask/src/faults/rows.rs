@@ -100,6 +100,15 @@ pub(super) enum Handlers {
     Functions,
 }
 
+/// Who reaches the node through a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proxied {
+    Nobody,
+    Everybody,
+    /// Only the first worker that is started.
+    FirstWorker,
+}
+
 /// One row.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -139,8 +148,8 @@ pub(super) struct Row {
     pub(super) needs: fn() -> Result,
     /// What workers and producer find in their environment besides. They run in the row's folder.
     pub(super) environment: &'static [(&'static str, &'static str)],
-    /// Whether everybody reaches the node through a proxy.
-    pub(super) is_proxied: bool,
+    /// Who reaches the node through a proxy.
+    pub(super) proxied: Proxied,
     /// How long the producer waits for an answer, in milliseconds.
     pub(super) deadline_ms: u64,
     /// Whether it takes minutes: left out of the `ci` profile unless it is asked for.
@@ -177,7 +186,7 @@ impl Row {
             disk: None,
             needs: || Ok(()),
             environment: &[],
-            is_proxied: false,
+            proxied: Proxied::Nobody,
             deadline_ms: 5_000,
             is_long: false,
             has_password_file: false,
@@ -212,6 +221,7 @@ const IN_CI: [(Broker, &[&str]); 3] = [
             "close",
             "reset-at-byte",
             "close-one",
+            "consumer-timeout",
             "broker-kill",
         ],
     ),
@@ -222,7 +232,7 @@ const IN_CI: [(Broker, &[&str]); 3] = [
             "worker-stop",
             "cut-in-confirm",
             "black-hole-in",
-            "consumer-timeout",
+            "memory-alarm",
             "mix",
         ],
     ),

@@ -4,7 +4,7 @@
 use super::{
     Place,
     fleet::{Fleet, QUEUE},
-    rows::Row,
+    rows::{Proxied, Row},
 };
 use crate::process::Result;
 use pumasi_testkit::{
@@ -19,6 +19,8 @@ use std::path::Path;
 pub(super) struct Stage<'a> {
     /// What processes are told to reach.
     pub(super) url: String,
+    /// What the first worker is told instead.
+    pub(super) first_url: Option<String>,
     /// The node, or the first one of the cluster.
     shared: Option<&'a RabbitMq>,
     /// A node that is this row's only.
@@ -43,6 +45,7 @@ impl<'a> Stage<'a> {
                 Self {
                     // All go to the same node first: it is the one that is hit.
                     url: cluster.url_of(&vhost, 0),
+                    first_url: None,
                     shared: Some(cluster.node(0)),
                     own: None,
                     cluster: Some(cluster),
@@ -60,6 +63,7 @@ impl<'a> Stage<'a> {
         let folder = disk.as_ref().map_or(folder, Disk::path);
         Self {
             url: format!("sqlite:{}", folder.join("queue.db").display()),
+            first_url: None,
             shared: None,
             own: None,
             cluster: None,
@@ -76,16 +80,23 @@ impl<'a> Stage<'a> {
             .map(|size| RabbitMq::start_on_disk(shared.version(), size));
         let node = own.as_ref().unwrap_or(shared);
         let vhost = node.new_vhost();
-        let proxy = row.is_proxied.then(|| Proxy::to(node.port()));
-        let port = proxy.as_ref().map_or(node.port(), Proxy::port);
+        let proxy = (row.proxied != Proxied::Nobody).then(|| Proxy::to(node.port()));
         let user = if row.has_password_file {
             node.new_user(&vhost, [".*"; 3])
         } else {
             "guest".to_owned()
         };
+        // A password that is in a file comes before this one.
+        let url = |port| format!("amqp://{user}:guest@127.0.0.1:{port}/{vhost}");
+        let direct = url(node.port());
+        let through = proxy.as_ref().map(|proxy| url(proxy.port()));
+        let (url, first_url) = match (row.proxied, through) {
+            (Proxied::Everybody, Some(through)) => (through, None),
+            (_, through) => (direct, through),
+        };
         Self {
-            // A password that is in a file comes before this one.
-            url: format!("amqp://{user}:guest@127.0.0.1:{port}/{vhost}"),
+            url,
+            first_url,
             shared: Some(shared),
             cluster: None,
             vhost,

@@ -58,8 +58,6 @@ const END: &str = "
   healing ran again some 18 s later without a fault that explains it. The cause is not known.
 - Answers are late under a block of the broker: with a deadline of 5 s the slowest came after 6.6 s,
   on a machine with ten other things to do. Memory stays within its bound.
-- Workers stand still during a long alarm once as many of their tasks have failed as they may hold:
-  the copies that are to be tried again are not confirmed before the alarm is over.
 - A cut inside a confirm costs a little more than one extra run per fault on RabbitMQ 3.10.
 
 ## How the checker is checked

@@ -118,6 +118,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row {
             times: 3,
             environment: &[("PUMASI__BROKER__STALL_TIMEOUT", "1s")],
+            goal: Some(Duration::from_millis(2_500)),
             ..row(
                 "stalled",
                 "SIGSTOP of a worker beyond its stall limit (1 s), SIGCONT",

@@ -1,6 +1,6 @@
 //! Every fault that leaves the queue standing, in any order: the row that a soak repeats.
 
-use super::{FILE, Fault, Handlers, NODES, Row, network, node, processes};
+use super::{FILE, Fault, Handlers, NODES, Proxied, Row, network, node, processes};
 
 /// The rows' name.
 pub(super) const NAME: &str = "mix";
@@ -43,7 +43,11 @@ pub(super) fn rows() -> Vec<Row> {
         burst: 150,
         pause_ms: 250,
         handlers: Handlers::Functions,
-        is_proxied: on == NODES,
+        proxied: if on == NODES {
+            Proxied::Everybody
+        } else {
+            Proxied::Nobody
+        },
         ..Row::of(NAME, "all of this, in any order", faults)
     };
     vec![row(ON_A_FILE, FILE), row(ON_A_NODE, NODES)]

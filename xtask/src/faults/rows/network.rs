@@ -1,6 +1,6 @@
 //! Faults between the processes and a node: everybody reaches it through a proxy.
 
-use super::{Fault, NODES, Row};
+use super::{Fault, NODES, Proxied, Row, processes::TWO_AND_A_HALF_HEARTBEATS};
 use crate::{
     faults::{
         fleet::{Fleet, until},
@@ -42,13 +42,18 @@ pub(super) const CUT_IN_ACK: Fault = severs("cut-in-ack", |making, fleet| {
     cut_in_frame(making, fleet, Way::ToServer)
 });
 pub(super) const BLACK_HOLE: Fault = severs("black-hole", |making, fleet| {
-    black_hole(making, fleet, &Way::BOTH)
+    black_hole(making, fleet, Target::All, &Way::BOTH)
 });
 pub(super) const BLACK_HOLE_IN: Fault = severs("black-hole-in", |making, fleet| {
-    black_hole(making, fleet, &[Way::ToClient])
+    black_hole(making, fleet, Target::All, &[Way::ToClient])
 });
 pub(super) const BLACK_HOLE_OUT: Fault = severs("black-hole-out", |making, fleet| {
-    black_hole(making, fleet, &[Way::ToServer])
+    black_hole(making, fleet, Target::All, &[Way::ToServer])
+});
+const WORKER_HOLE: Fault = severs("worker-hole", |making, fleet| {
+    let first = fleet.workers.first();
+    let name = first.map(|worker| worker.name.clone()).unwrap_or_default();
+    black_hole(making, fleet, Target::Worker(name), &Way::BOTH)
 });
 pub(super) const LATENCY: Fault = slows("latency", latency);
 pub(super) const DRIP: Fault = slows("drip", drip);
@@ -60,7 +65,7 @@ pub(super) fn rows() -> Vec<Row> {
     let row = |times, name, title, faults| Row {
         on: NODES,
         times,
-        is_proxied: true,
+        proxied: Proxied::Everybody,
         goal: Some(Duration::from_secs(2)),
         ..Row::of(name, title, faults)
     };
@@ -108,6 +113,16 @@ pub(super) fn rows() -> Vec<Row> {
             "black hole to the broker, 4 s",
             &[BLACK_HOLE_OUT],
         ),
+        Row {
+            proxied: Proxied::FirstWorker,
+            goal: Some(TWO_AND_A_HALF_HEARTBEATS),
+            ..row(
+                3,
+                "worker-hole",
+                "black hole between one worker and the broker, 4 s",
+                &[WORKER_HOLE],
+            )
+        },
         row(
             2,
             "latency",
@@ -184,11 +199,11 @@ fn spring(making: &Making<'_>, fleet: &Fleet<'_>, trap: Trap) -> Result {
     making.bit(fleet, mark, format!("{trap:?}, {again}"))
 }
 
-fn black_hole(making: &Making<'_>, fleet: &mut Fleet<'_>, ways: &[Way]) -> Result {
+fn black_hole(making: &Making<'_>, fleet: &mut Fleet<'_>, target: Target, ways: &[Way]) -> Result {
     let proxy = making.stage.proxy()?;
     let carried = || ways.iter().map(|way| proxy.carried(*way)).sum::<u64>();
     let taken = proxy.taken();
-    let mark = making.begin(fleet, Target::All)?;
+    let mark = making.begin(fleet, target)?;
     let before = carried();
     for way in ways {
         proxy.pace(*way, Pace::Swallow);

@@ -17,6 +17,8 @@ use std::{process::Child, thread::sleep, time::Duration};
 
 /// How long a stopped worker stays so: its heartbeat is 1 s, and the broker waits for two.
 const STOPPED: Duration = Duration::from_millis(4_500);
+/// Until when another has its tasks.
+pub(super) const TWO_AND_A_HALF_HEARTBEATS: Duration = Duration::from_millis(2_500);
 
 pub(super) const WORKER_KILL: Fault = Fault::of("worker-kill", Nature::Kills, |making, fleet| {
     let name = making.any_worker(fleet);
@@ -101,6 +103,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row {
             on: NODES,
             times: 3,
+            goal: Some(TWO_AND_A_HALF_HEARTBEATS),
             ..Row::of(
                 "worker-stop",
                 "SIGSTOP of a worker beyond its heartbeat, SIGCONT",

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// A task whose workers were killed so often waits until it can run alone: no delay of the broker.
 const ALONE_AFTER: usize = 2;
 
-/// How long a fault lasted for whom it hit: until every run that it cut was started again; and for
-/// a fault of everyone, from when it was healed until something started and was accepted.
+/// How long a fault lasted for whom it hit: until every task that it took from a worker was started
+/// by another, be it that the first goes on with it later; and for a fault of everyone, from when it was healed until something started and was accepted.
 pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Duration> {
     let after = |times: &mut dyn Iterator<Item = u64>| {
         let first = times.filter(|at| *at >= fault.over()).min();
@@ -28,15 +28,16 @@ pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Durat
     took.map(Duration::from_nanos)
 }
 
-/// From a fault until each start of this task that follows a run which it cut.
+/// From a fault until each start of this task that follows a run which it cut off.
 fn again(runs: &[Run<'_>], fault: &Fault<'_>) -> Vec<u64> {
     let mut cut = 0;
     let mut again = Vec::new();
     for pair in runs.windows(2) {
         let [run, next] = pair else { continue };
-        cut += usize::from(run.end.is_none());
-        let is_cut = run.end.is_none() && fault.hits(run.worker);
-        if is_cut && cut < ALONE_AFTER && (run.start..next.start).contains(&fault.at) {
+        let is_cut = run.end.is_none_or(|(end, _)| end > next.start);
+        cut += usize::from(is_cut);
+        let is_hit = fault.hits(run.worker) && (run.start..next.start).contains(&fault.at);
+        if is_cut && is_hit && cut < ALONE_AFTER {
             again.push(next.start - fault.at);
         }
     }

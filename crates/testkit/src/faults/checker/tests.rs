@@ -134,6 +134,9 @@ fn a_fault_is_over_when_what_it_cut_was_started_again() {
         recoveries("start a w; done a w; kill 1 w; healed 1; start a v"),
         [None]
     );
+    // Whoever stands still goes on when another has it.
+    let still = "start a w; stop 1 w; start a v; done a v; healed 1; done a w";
+    assert_eq!(recoveries(still), [Some(1)]);
     // Each fault counts its own; what was cut twice runs alone, which takes its time.
     let two = "start a w; start b w; kill 1 w; start a v; kill 2 v; start b v; start a u";
     assert_eq!(recoveries(two), [Some(3), None]);
