@@ -8,9 +8,11 @@ mod greeting;
 mod listen;
 mod reach;
 mod short_strings;
+mod unfinished;
 
 pub(crate) use greeting::Server;
 pub(crate) use reach::watch_over;
+pub(crate) use unfinished::{Unfinished, close_in_background};
 
 use crate::error;
 use futures_util::StreamExt;

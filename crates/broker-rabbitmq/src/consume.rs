@@ -3,7 +3,7 @@
 mod open;
 
 use crate::{
-    connection::{Backoff, Failures, Link},
+    connection::{Backoff, Failures, Link, close_in_background},
     convert,
     publish::Publisher,
     settle::ChannelSettler,
@@ -313,11 +313,4 @@ impl Drop for RabbitMqConsumer {
             }
         }
     }
-}
-
-fn close_in_background(channel: Channel, limit: Duration) {
-    tokio::spawn(async move {
-        // Usually closed already: that is why it is replaced.
-        let _ = timeout(limit, channel.close(200, "replaced".into())).await;
-    });
 }

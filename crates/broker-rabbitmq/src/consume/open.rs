@@ -2,7 +2,7 @@
 
 use super::{Generation, Source};
 use crate::{
-    connection::answered,
+    connection::{Unfinished, answered},
     error::{self, ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED},
     settle::{ChannelSettler, Queues},
 };
@@ -40,9 +40,13 @@ pub(super) async fn open(
         let channel = answered(&connection, connection.create_channel())
             .await
             .map_err(|error| explain(queue, error))?;
+        let unfinished = Unfinished::new(&channel);
         let subscribed = subscribe(&channel, options, arguments.clone());
         match answered(&connection, subscribed).await {
-            Ok(consumer) => break (channel, consumer),
+            Ok(consumer) => {
+                unfinished.finish();
+                break (channel, consumer);
+            }
             // A classic queue takes no time-out, and it needs none: it takes nothing back.
             Err(error) if is_refused_timeout(&error) && !arguments.inner().is_empty() => {
                 arguments = FieldTable::default();

@@ -2,7 +2,7 @@
 
 use super::{Entry, is_paused, is_without_streams, stream};
 use crate::{
-    connection::{Backoff, Failures, Link},
+    connection::{Backoff, Failures, Link, Unfinished},
     consume::Source,
     error::ACCESS_REFUSED,
     publish::Publisher,
@@ -218,6 +218,7 @@ impl Listener {
             self.past = self.mark_end_of_past().await;
         }
         let channel = object::channel(&self.link).await?;
+        let unfinished = Unfinished::new(&channel);
         let name = QueueName::control();
         let qos = BasicQosOptions { global: false };
         channel.basic_qos(PREFETCH, qos).await?;
@@ -231,6 +232,7 @@ impl Listener {
         let consumer = channel
             .basic_consume(name.as_str().into(), "control".into(), options, arguments)
             .await?;
+        unfinished.finish();
         Ok(Log { channel, consumer })
     }
 

@@ -12,7 +12,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use pumasi_common::{Settlement, broker::Refusal};
-use pumasi_testkit::proxy::{Cut, Proxy, Spot, Trap, Way};
+use pumasi_testkit::proxy::{Cut, Latency, Pace, Proxy, Spot, Trap, Way};
 use std::time::Instant;
 
 /// Enough for a busy machine, and far less than what a call without an answer takes.
@@ -205,6 +205,51 @@ fn what_lapin_pins_on_another_publish_is_told_of_the_right_one_here() {
                 assert_eq!(is_refused, to(number) == "nowhere", "{number}: {outcome:?}");
             }
         }
+        broker.close().await;
+    });
+}
+
+#[test]
+fn a_consumer_that_is_given_up_takes_deliveries_of_lapin_and_none_of_ours() {
+    each(|node| async move {
+        let vhost = node.new_vhost();
+        let (proxy, url) = proxied(node, &vhost);
+        let broker = open(&node.url_of(&vhost)).await;
+        declare(&broker, "work", QueueKind::Classic).await;
+        declare(&broker, "other", QueueKind::Classic).await;
+        publish(&broker, "work", "one").await;
+        let theirs = foreign(node, &vhost).await;
+        let given_up = consume_raw(&theirs, "work", FieldTable::default());
+        assert!(timeout(Duration::ZERO, given_up).await.is_err());
+        until("a delivery for nobody", || {
+            unsettled(node, &vhost, "work") == 1
+        })
+        .await;
+        theirs.close(200, "over".into()).await.unwrap();
+
+        let hasty = ConnectionSettings {
+            connect_timeout: Duration::from_secs(2),
+            ..ConnectionSettings::of_url(&url)
+        };
+        let hasty = open_with(hasty).await.unwrap();
+        // The connection is there by now; a channel and its consumer take three round trips.
+        let other = consume(&hasty, "other", 1).await;
+        let late = Latency {
+            delay: Duration::from_millis(1_500),
+            jitter: Duration::ZERO,
+            lost_percent: 0,
+            seed: 1,
+        };
+        proxy.pace(Way::ToClient, Pace::Late(late));
+        let given_up = hasty.consume(options("work", 1)).await;
+        assert!(given_up.is_err(), "the broker was fast enough");
+        proxy.heal();
+        let mut ours = consume(&broker, "work", 1).await;
+        let delivery = next(&mut ours).await;
+        delivery.settle(Settlement::Ack).unwrap();
+        ours.close().await;
+        other.close().await;
+        hasty.close().await;
         broker.close().await;
     });
 }

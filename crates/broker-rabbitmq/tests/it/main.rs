@@ -131,13 +131,16 @@ async fn publish(broker: &RabbitMqBroker, queue: &str, payload: &str) {
 }
 
 async fn consume(broker: &RabbitMqBroker, queue: &str, prefetch: u16) -> Box<dyn Consumer> {
-    let options = ConsumeOptions {
+    broker.consume(options(queue, prefetch)).await.unwrap()
+}
+
+fn options(queue: &str, prefetch: u16) -> ConsumeOptions {
+    ConsumeOptions {
         queue: name(queue),
         prefetch: NonZeroU16::new(prefetch).unwrap(),
         consumer: "test".to_owned(),
         ack_timeout: None,
-    };
-    broker.consume(options).await.unwrap()
+    }
 }
 
 async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
