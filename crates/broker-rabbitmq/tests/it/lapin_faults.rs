@@ -218,9 +218,17 @@ fn a_consumer_that_is_given_up_takes_deliveries_of_lapin_and_none_of_ours() {
         declare(&broker, "work", QueueKind::Classic).await;
         declare(&broker, "other", QueueKind::Classic).await;
         publish(&broker, "work", "one").await;
-        let theirs = foreign(node, &vhost).await;
+        let late = Latency {
+            delay: Duration::from_millis(1_500),
+            jitter: Duration::ZERO,
+            lost_percent: 0,
+            seed: 1,
+        };
+        let theirs = foreign_at(&url).await;
+        proxy.pace(Way::ToClient, Pace::Late(late));
         let given_up = consume_raw(&theirs, "work", FieldTable::default());
         assert!(timeout(Duration::ZERO, given_up).await.is_err());
+        proxy.heal();
         until("a delivery for nobody", || {
             unsettled(node, &vhost, "work") == 1
         })
@@ -234,12 +242,6 @@ fn a_consumer_that_is_given_up_takes_deliveries_of_lapin_and_none_of_ours() {
         let hasty = open_with(hasty).await.unwrap();
         // The connection is there by now; a channel and its consumer take three round trips.
         let other = consume(&hasty, "other", 1).await;
-        let late = Latency {
-            delay: Duration::from_millis(1_500),
-            jitter: Duration::ZERO,
-            lost_percent: 0,
-            seed: 1,
-        };
         proxy.pace(Way::ToClient, Pace::Late(late));
         let given_up = hasty.consume(options("work", 1)).await;
         assert!(given_up.is_err(), "the broker was fast enough");

@@ -156,8 +156,12 @@ fn payload(delivery: &Delivery) -> String {
 
 /// A channel of a client that is not ours.
 async fn foreign(node: &RabbitMq, vhost: &str) -> lapin::Channel {
+    foreign_at(&node.url_of(vhost)).await
+}
+
+async fn foreign_at(url: &str) -> lapin::Channel {
     let properties = lapin::ConnectionProperties::default();
-    let connection = lapin::Connection::connect(&node.url_of(vhost), properties).await;
+    let connection = lapin::Connection::connect(url, properties).await;
     connection.unwrap().create_channel().await.unwrap()
 }
 
