@@ -16,6 +16,8 @@ const COPY: u64 = 5_000_000_000;
 /// Longest time from when a worker starts a program until that notes its start; the worker may be
 /// killed in between.
 const BIRTH: u64 = 100_000_000;
+/// Shortest time after which a client leaves a node that answers nothing for another one.
+const PATIENCE: u64 = 5_000_000_000;
 /// Longest time that a program may outlive its killed worker.
 const LAST_BREATH: u64 = 1_000_000_000;
 
@@ -36,6 +38,16 @@ impl Fault<'_> {
 
     pub(super) fn over(&self) -> u64 {
         self.healed.unwrap_or(self.at)
+    }
+
+    /// How often a call may have been sent again since it was under way: once, and once more each
+    /// time that the client had reason to try another node.
+    fn sends_again(&self, (from, to): (u64, u64)) -> usize {
+        if from > self.over() || to < self.at {
+            return 0;
+        }
+        let under_way = to.min(self.over()).saturating_sub(from.max(self.at));
+        1 + usize::try_from(under_way / PATIENCE).unwrap_or(0)
     }
 
     /// When the last run that it found may have noted its start.
@@ -154,23 +166,19 @@ fn is_due(before: &[Run<'_>], run: &Run<'_>) -> bool {
     count(run.attempt, |_| true) < due
 }
 
-/// How often a task may be stored more than once: for each submit that got no answer, and for
-/// each fault that found one under way, since the client library repeats it.
+/// How often a task may be stored more than once: for each submit that got no answer, and each time
+/// that the client library sent one again since a fault found it under way.
 fn copies(history: &History<'_>, id: &str) -> usize {
     let Some(submit) = history.submits.get(id) else {
         return 0;
     };
-    let faults = history.faults.iter().filter(|fault| fault.hits_submits());
-    let repeated = faults.filter(|fault| {
-        let answered = submit
-            .calls
-            .iter()
-            .filter_map(|(from, to)| Some((from, (*to)?)));
-        answered
-            .into_iter()
-            .any(|(from, to)| *from <= fault.over() && to >= fault.at)
+    let calls = submit.calls.iter();
+    let answered = calls.filter_map(|(from, to)| Some((*from, (*to)?)));
+    let sent_again = answered.flat_map(|call| {
+        let faults = history.faults.iter().filter(|fault| fault.hits_submits());
+        faults.map(move |fault| fault.sends_again(call))
     });
-    submit.unanswered + repeated.count()
+    submit.unanswered + sent_again.sum::<usize>()
 }
 
 /// How many dead letters may be there twice: for each fault that cut a worker off between the end

@@ -145,6 +145,21 @@ fn a_fault_is_over_when_what_it_cut_was_started_again() {
 }
 
 #[test]
+fn a_call_is_sent_again_once_and_once_more_for_each_node_that_was_tried() {
+    let runs = |count| "start a w; effect a w; done a w;".repeat(count);
+    let cut = |seconds: usize| {
+        let waited = "bit 1;".repeat(seconds - 1);
+        format!("invoke a; close 1 all; {waited} healed 1; accepted a;")
+    };
+    judge(&[
+        (format!("{} {}", cut(4), runs(2)), &[][..], 1, ""),
+        (format!("{} {}", cut(4), runs(3)), &[], 1, "ExtraRun a"),
+        (format!("{} {}", cut(5), runs(3)), &[], 1, ""),
+        (format!("{} {}", cut(5), runs(4)), &[], 1, "ExtraRun a"),
+    ]);
+}
+
+#[test]
 fn what_was_submitted_before_its_queue_was_deleted_may_be_gone_and_nothing_else() {
     let deleted = "delete 1 all; bit 1; healed 1;";
     judge(&[
