@@ -8,7 +8,7 @@ use pumasi_common::{
 };
 use pumasi_producer::{Client, Request};
 use pumasi_testkit::faults::{
-    ledger::{Event, Ledger, read},
+    ledger::{Event, Ledger, read_so_far},
     orders::{Bug, Orders},
 };
 use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Duration};
@@ -71,7 +71,7 @@ fn open_questions(ledger: &Path) -> Outcome<BTreeMap<u32, bool>> {
     if !ledger.exists() {
         return Ok(numbers);
     }
-    for line in read(ledger)? {
+    for line in read_so_far(ledger)? {
         let number = |id: &str| id.trim_start_matches('t').parse().ok();
         let Some(number) = line.event.id().and_then(number) else {
             continue;

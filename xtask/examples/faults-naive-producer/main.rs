@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, options::ConfirmSelectOptions};
 use link::{AGAIN, ANSWER, MANDATORY, Outcome};
 use pumasi_testkit::faults::{
-    ledger::{Event, Ledger, read},
+    ledger::{Event, Ledger, read_so_far},
     orders::Orders,
     plain::{Plain, ProducerBug},
 };
@@ -80,7 +80,7 @@ impl Producer {
     fn before(&self) -> Outcome<(BTreeMap<u32, bool>, u32)> {
         let mut open = BTreeMap::new();
         let mut next = 0;
-        for line in read(&self.orders.ledger)? {
+        for line in read_so_far(&self.orders.ledger)? {
             let number = |id: &str| id.trim_start_matches('t').parse::<u32>().ok();
             let Some(number) = line.event.id().and_then(number) else {
                 continue;

@@ -275,7 +275,20 @@ fn parse(line: &str) -> io::Result<Line> {
 /// # Errors
 /// When it cannot be read or a line is not whole; the text names the line.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
-    let text = std::fs::read_to_string(path)?;
+    parse_all(&std::fs::read_to_string(path)?)
+}
+
+/// As [`read`], while others write: a line whose end is not there yet is left out.
+///
+/// # Errors
+/// When it cannot be read or a line is not whole; the text names the line.
+pub fn read_so_far(path: &Path) -> io::Result<Vec<Line>> {
+    let mut text = std::fs::read_to_string(path)?;
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    parse_all(&text)
+}
+
+fn parse_all(text: &str) -> io::Result<Vec<Line>> {
     let numbered = |(number, line)| {
         parse(line).map_err(|error| {
             let problem = format!("line {}: {error}", number + 1);
@@ -320,6 +333,19 @@ mod tests {
         let lines = read(&path).unwrap();
         assert_eq!(lines.len(), 800);
         assert!(lines.is_sorted_by_key(|line| line.at));
+    }
+
+    #[test]
+    fn a_line_that_is_being_written_may_be_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        let ledger = Ledger::open(&path).unwrap();
+        ledger.write(Event::Invoke { id: "a".to_owned() }).unwrap();
+        (&ledger.file).write_all(b"{\"at\":5").unwrap();
+        assert_eq!(read_so_far(&path).unwrap().len(), 1);
+        (&ledger.file).write_all(b"}\n").unwrap();
+        let problem = read_so_far(&path).unwrap_err().to_string();
+        assert!(problem.starts_with("line 2:"), "{problem}");
     }
 
     #[test]

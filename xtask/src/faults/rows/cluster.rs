@@ -9,7 +9,7 @@ use crate::{
     process::Result,
 };
 use pumasi_testkit::{
-    faults::ledger::{Event, Nature, Target, now, read},
+    faults::ledger::{Event, Nature, Target, now, read_so_far},
     rabbitmq::cluster::{Cluster, NODES},
 };
 use std::{thread::sleep, time::Duration};
@@ -222,7 +222,7 @@ fn stall(fleet: &Fleet<'_>, from: u64, to: u64) -> Result<Duration> {
 
 /// When such events were, in order.
 fn times(fleet: &Fleet<'_>, what: fn(&Event) -> bool) -> Result<Vec<u64>> {
-    let lines = read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
+    let lines = read_so_far(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     let those = lines.iter().filter(|line| what(&line.event));
     Ok(those.map(|line| line.at).collect())
 }

@@ -9,7 +9,7 @@ use crate::{
     process::Result,
 };
 use pumasi_testkit::{
-    faults::ledger::{Event, Target, now, read},
+    faults::ledger::{Event, Target, now, read_so_far},
     http,
     rabbitmq::free_port,
 };
@@ -166,7 +166,7 @@ fn resident(process: u32) -> Result<u64> {
 /// How many calls of the producer began in a time, and how long the longest waited for its answer;
 /// to this day, where there was none.
 fn longest_call(fleet: &Fleet<'_>, from: u64, to: u64) -> Result<(usize, Duration)> {
-    let lines = read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
+    let lines = read_so_far(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     let mut open: HashMap<String, u64> = HashMap::new();
     let (mut calls, mut longest) = (0, 0);
     for line in lines {

@@ -9,7 +9,7 @@ use crate::{
     process::Result,
 };
 use pumasi_testkit::faults::{
-    ledger::{Event, Target, now, read},
+    ledger::{Event, Target, now, read_so_far},
     orders::POISON,
 };
 use std::{
@@ -78,7 +78,7 @@ fn ended(fleet: &mut Fleet<'_>) -> Option<(String, ExitStatus)> {
 
 /// When this worker started the task last.
 fn started(fleet: &Fleet<'_>, id: &str, name: &str) -> Result<Option<u64>> {
-    let lines = read(&fleet.ledger_path()).map_err(|error| error.to_string())?;
+    let lines = read_so_far(&fleet.ledger_path()).map_err(|error| error.to_string())?;
     let line = lines.iter().rfind(|line| match &line.event {
         Event::Start { id: of, worker, .. } => of == id && worker == name,
         _ => false,
