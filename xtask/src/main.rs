@@ -40,7 +40,7 @@ enum Command {
         #[arg(long, default_value = "x86_64-unknown-linux-gnu")]
         target: String,
     },
-    /// Speed beside plain lapin loops and raw SQLite, as ratios of one run, in release
+    /// Speed beside a minimal C client, plain lapin and raw SQLite, as ratios of one run, in release
     Bench(bench::Options),
     /// Kill, stop and cut real processes and brokers, and check that nothing is lost
     Faults(faults::Options),

@@ -1,5 +1,5 @@
-//! What the tests need of the system: RabbitMQ 3.10 and, in a folder of its own, 4.3; clients of
-//! other libraries; kubectl.
+//! What the tests and the bench need of the system: RabbitMQ 3.10 and, in a folder of its own, 4.3;
+//! clients of other libraries; librabbitmq; kubectl.
 
 use crate::process::{Result, run_with, succeeds};
 use std::path::Path;
@@ -30,6 +30,18 @@ fn apt(package: &str) -> Result {
         &["install", "-q", "-y", "--no-install-recommends", package],
         &quiet,
     )
+}
+
+/// Installs what the minimal C client of the bench is built with.
+pub(crate) fn librabbitmq() -> Result {
+    if !succeeds("cc", &["--version"]) {
+        apt("gcc")?;
+        apt("libc6-dev")?;
+    }
+    if !Path::new("/usr/include/amqp.h").exists() {
+        apt("librabbitmq-dev")?;
+    }
+    Ok(())
 }
 
 /// Sets up the plain AMQP clients that tasks are exchanged with: pika, amqplib and amqp-tools.

@@ -1,75 +1,23 @@
-//! Submitting and consuming, beside what SQLite alone does in one loop.
+//! What SQLite alone does in one loop, for `cargo xtask bench`: the same columns, index and
+//! durability as the store needs, and nothing else.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "development only")]
 
-use pumasi_broker_sqlite::SqliteBroker;
-use pumasi_common::{Broker, ConnectionSettings, QueueName, TaskId, Topology};
-use pumasi_testkit::bench::{Order, Watch, drain, fill};
+use pumasi_common::TaskId;
+use pumasi_testkit::bench::{Latency, Measured, Order, Watch};
 use rusqlite::{Connection, params};
-use std::{path::Path, sync::Arc};
+use std::time::Instant;
 
-#[tokio::main]
-async fn main() {
+fn main() {
     let Some(order) = Order::or_explain() else {
         return;
     };
-    match (order.work.as_str(), order.contender.as_str()) {
-        ("publish", "plain") => {
-            let watch = Watch::start();
-            fill_plain(&order);
-            watch.stop();
-        }
-        ("publish", "pumasi") => publish(&order).await,
-        ("fill", _) => {
-            let broker = open(&order).await;
-            fill(&*broker, &queue(), &order).await;
-            broker.close().await;
-        }
-        ("consume", "plain") => {
-            fill_plain(&order);
-            consume_plain(&order);
-        }
-        ("consume", "pumasi") => {
-            let broker = open(&order).await;
-            fill(&*broker, &queue(), &order).await;
-            broker.close().await;
-            drop(broker);
-            consume(&order).await;
-        }
-        other => panic!("unknown: {other:?}"),
+    match order.work.as_str() {
+        "prepare" => fill(&connect(&order), &order),
+        "publish" => publish(&order).print(),
+        "publish-one" => publish_one(&order).print(),
+        "consume" => consume(&order).print(),
+        other => panic!("there is no work `{other}`"),
     }
-}
-
-fn queue() -> QueueName {
-    QueueName::new("bench").unwrap()
-}
-
-async fn open(order: &Order) -> Arc<SqliteBroker> {
-    let settings = ConnectionSettings {
-        publish_window: order.window,
-        ..ConnectionSettings::default()
-    };
-    let broker = SqliteBroker::open(&settings, Path::new(&order.at))
-        .await
-        .unwrap();
-    let topology = Topology::of_queues([queue()]);
-    broker.ensure_topology(&topology).await.unwrap();
-    broker
-}
-
-async fn publish(order: &Order) {
-    let broker = open(order).await;
-    let watch = Watch::start();
-    fill(&*broker, &queue(), order).await;
-    watch.stop();
-    broker.close().await;
-}
-
-async fn consume(order: &Order) {
-    let broker = open(order).await;
-    let watch = Watch::start();
-    drain(&*broker, &queue(), order).await;
-    watch.stop();
-    broker.close().await;
 }
 
 fn connect(order: &Order) -> Connection {
@@ -85,8 +33,7 @@ fn connect(order: &Order) -> Connection {
 }
 
 /// Group commit: one prepared statement for each task, a window of tasks for each transaction.
-fn fill_plain(order: &Order) {
-    let sql = connect(order);
+fn fill(sql: &Connection, order: &Order) {
     let payload = order.payload();
     let mut left = order.count;
     while left > 0 {
@@ -104,8 +51,37 @@ fn fill_plain(order: &Order) {
     }
 }
 
+fn publish(order: &Order) -> Measured {
+    let sql = connect(order);
+    let watch = Watch::start();
+    fill(&sql, order);
+    watch.stop(order.count)
+}
+
+/// A transaction for each task.
+fn publish_one(order: &Order) -> Measured {
+    let sql = connect(order);
+    let payload = order.payload();
+    let mut times = Vec::with_capacity(order.count);
+    let watch = Watch::start();
+    for _ in 0..order.count {
+        let begun = Instant::now();
+        let id = TaskId::generate();
+        sql.prepare_cached("INSERT INTO tasks (queue_id, id, payload) VALUES (?1, ?2, ?3)")
+            .unwrap()
+            .execute(params![1, id.as_str(), payload])
+            .unwrap();
+        times.push(begun.elapsed());
+    }
+    let measured = watch.stop(order.count);
+    Measured {
+        latency: Latency::of(times),
+        ..measured
+    }
+}
+
 /// The same for consuming: one transaction takes a window of tasks, one removes them.
-fn consume_plain(order: &Order) {
+fn consume(order: &Order) -> Measured {
     let sql = connect(order);
     let watch = Watch::start();
     let mut left = order.count;
@@ -134,5 +110,5 @@ fn consume_plain(order: &Order) {
         }
         sql.execute_batch("COMMIT").unwrap();
     }
-    watch.stop();
+    watch.stop(order.count)
 }

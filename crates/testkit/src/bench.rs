@@ -1,13 +1,13 @@
 //! One measurement per process. `cargo xtask bench` starts the programs in turn and compares.
 
-use futures_util::{StreamExt, stream};
-use pumasi_common::{
-    Broker, Destination, Publication, PublishOutcome, QueueName, Settlement, Task,
-    broker::ConsumeOptions,
-};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+pub mod usage;
+
 use serde::{Deserialize, Serialize};
-use std::{num::NonZeroU16, str::FromStr, time::Instant};
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
+use usage::Usage;
 
 /// The tasks are bytes that nobody reads.
 const FILLER: u8 = b'x';
@@ -15,10 +15,8 @@ const FILLER: u8 = b'x';
 /// What a bench program is to do, from its arguments.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// `publish`, `consume` …
+    /// `submit-many`, `drain` …
     pub work: String,
-    /// Whose loop does it.
-    pub contender: String,
     /// The broker's URL, or the file of the store.
     pub at: String,
     /// How many tasks.
@@ -30,7 +28,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Reads `WORK CONTENDER AT COUNT BYTES WINDOW`; `None` when the program was started by hand.
+    /// Reads `WORK AT COUNT BYTES WINDOW`; `None` when the program was started by hand.
     ///
     /// # Panics
     /// When an argument is not a number.
@@ -41,10 +39,9 @@ impl Order {
             .skip(1)
             .filter(|argument| argument != "--bench")
             .collect();
-        let [work, contender, at, count, bytes, window] = given.try_into().ok()?;
+        let [work, at, count, bytes, window] = given.try_into().ok()?;
         Some(Self {
             work,
-            contender,
             at,
             count: number(&count),
             bytes: number(&bytes),
@@ -69,95 +66,112 @@ impl Order {
     }
 }
 
-/// Publishes the order's tasks, a window of them in flight.
-///
-/// # Panics
-/// When one is not accepted.
-pub async fn fill(broker: &dyn Broker, queue: &QueueName, order: &Order) {
-    let destination = Destination::Queue(queue.clone());
-    let payload = bytes::Bytes::from(order.payload());
-    let mut outcomes = stream::iter(0..order.count)
-        .map(|_| {
-            broker.publish(Publication::new(
-                destination.clone(),
-                Task::new(payload.clone()),
-            ))
-        })
-        .buffer_unordered(order.window.into());
-    while let Some(outcome) = outcomes.next().await {
-        assert!(
-            matches!(outcome, PublishOutcome::Accepted(_)),
-            "{outcome:?}"
-        );
-    }
-}
-
-/// Consumes and acknowledges the order's tasks; returns when the last was told.
-///
-/// # Panics
-/// When the broker ends the stream before.
-pub async fn drain(broker: &dyn Broker, queue: &QueueName, order: &Order) {
-    let options = ConsumeOptions {
-        queue: queue.clone(),
-        prefetch: NonZeroU16::new(order.window).unwrap(),
-        consumer: "bench".to_owned(),
-        ack_timeout: None,
-    };
-    let mut consumer = broker.consume(options).await.unwrap();
-    for _ in 0..order.count {
-        let delivery = consumer.next().await.unwrap();
-        delivery.settle(Settlement::Ack).unwrap();
-    }
-    consumer.close().await;
-}
-
 fn number<T: FromStr>(text: &str) -> T {
     text.parse()
         .unwrap_or_else(|_| panic!("`{text}` is not a number here"))
 }
 
-/// What one measurement gave; one JSON object on standard output.
+/// What one measurement gave; one JSON object on standard output. The C client prints the same.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// How long it took.
+    /// How many tasks.
+    pub tasks: usize,
+    /// How long they took.
     pub seconds: f64,
-    /// The CPU time of this process meanwhile, all threads.
+    /// The CPU time of the client meanwhile, all threads and the programs it waited for.
     pub cpu_seconds: f64,
+    /// Context switches of the client meanwhile, voluntary and not.
+    pub switches: u64,
+    /// The most memory the client ever held, in KiB.
+    pub peak_rss_kib: u64,
+    /// How long single tasks took, where that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
-/// Runs while the work is done.
+impl Measured {
+    /// Prints it for whoever started this program.
+    ///
+    /// # Panics
+    /// When standard output is closed.
+    pub fn print(&self) {
+        println!("{}", serde_json::to_string(self).unwrap());
+    }
+}
+
+/// How long single tasks took, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took no longer.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+}
+
+impl Latency {
+    /// Of these times; `None` where there are none.
+    #[must_use]
+    pub fn of(mut times: Vec<Duration>) -> Option<Self> {
+        times.sort_unstable();
+        let within = |percent: usize| {
+            let place = (times.len() * percent).div_ceil(100).max(1) - 1;
+            Some(times.get(place)?.as_secs_f64() * 1e6)
+        };
+        Some(Self {
+            p50_us: within(50)?,
+            p99_us: within(99)?,
+        })
+    }
+}
+
+/// Runs while the work is done by this process.
 #[derive(Debug)]
 pub struct Watch {
     begun: Instant,
-    cpu: f64,
+    before: Usage,
 }
 
 impl Watch {
     /// Starts it.
     #[must_use]
     pub fn start() -> Self {
+        let before = Usage::of_self();
         Self {
             begun: Instant::now(),
-            cpu: cpu_seconds(),
+            before,
         }
     }
 
-    /// Stops it and prints what it shows.
-    ///
-    /// # Panics
-    /// When standard output is closed.
-    pub fn stop(self) {
-        let measured = Measured {
-            seconds: self.begun.elapsed().as_secs_f64(),
-            cpu_seconds: cpu_seconds() - self.cpu,
-        };
-        println!("{}", serde_json::to_string(&measured).unwrap());
+    /// Stops it and gives what it shows.
+    #[must_use]
+    pub fn stop(self, tasks: usize) -> Measured {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let cost = Usage::of_self().since(self.before);
+        cost.measured(tasks, seconds)
     }
 }
 
-fn cpu_seconds() -> f64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
-    #[expect(clippy::cast_precision_loss, reason = "seconds of one process")]
-    let seconds = tv_sec as f64 + tv_nsec as f64 / 1e9;
-    seconds
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_of_the_sorted_times() {
+        let times = (1..=200).rev().map(Duration::from_micros).collect();
+        let latency = Latency::of(times).unwrap();
+        assert!((latency.p50_us - 100.0).abs() < 1e-6, "{latency:?}");
+        assert!((latency.p99_us - 198.0).abs() < 1e-6, "{latency:?}");
+        assert_eq!(Latency::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_watch_sees_what_this_process_spends() {
+        let watch = Watch::start();
+        let begun = Usage::of_self();
+        while Usage::of_self().since(begun).cpu_seconds < 0.02 {}
+        let measured = watch.stop(7);
+        assert_eq!(measured.tasks, 7);
+        assert!(measured.cpu_seconds >= 0.02, "{measured:?}");
+        assert!(measured.seconds > 0.0 && measured.peak_rss_kib > 0);
+    }
 }

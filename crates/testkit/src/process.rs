@@ -53,6 +53,12 @@ impl Service {
         Self { child, said }
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Every line so far.
     #[must_use]
     pub fn said(&self) -> Vec<String> {

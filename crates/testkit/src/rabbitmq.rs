@@ -11,6 +11,7 @@
 )]
 
 pub mod cluster;
+mod cost;
 mod launch;
 mod tls;
 

@@ -1,214 +1,183 @@
-//! The programs that measure: built in release, run one at a time.
+//! The programs that measure: built before anything is measured, run one at a time.
 
-use super::{Options, Place};
+use super::works::Program;
 use crate::process::{self, Result};
-use pumasi_testkit::bench::Measured;
 use serde::Deserialize;
 use std::{
-    fmt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-/// The embedded broker is faster; with as few tasks its runs would be too short to compare.
-const EMBEDDED_FACTOR: usize = 4;
+/// Where the workspace is.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// The C client, beside the others.
+const C_NAME: &str = "pumasi-bench-c";
+/// How the example `bench` is told where the command is.
+const COMMAND: &str = "PUMASI_BENCH_PROGRAM";
 
-/// What is measured.
+/// How they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    Publish,
-    Consume,
-    Worker,
+pub(super) enum Build {
+    Debug,
+    /// As they are shipped.
+    Release,
 }
 
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Publish => "publish, confirmed",
-            Self::Consume => "consume, acked",
-            Self::Worker => "whole worker, no-op handler",
-        })
-    }
-}
-
-/// Where the programs are.
+/// Where they are.
 pub(super) struct Programs {
-    rabbitmq: PathBuf,
+    example: PathBuf,
     sqlite: PathBuf,
-    worker: PathBuf,
+    c: PathBuf,
+    /// What a person installs.
+    pub(super) pumasi: PathBuf,
+    services: [PathBuf; 2],
 }
 
 /// A line of `cargo --message-format=json`.
 #[derive(Deserialize)]
 struct Message {
-    manifest_path: Option<PathBuf>,
     target: Option<Target>,
     executable: Option<PathBuf>,
 }
 
-/// Which of a package's programs it is: cargo builds its services for the bench, too.
+/// What it is that was built.
 #[derive(Deserialize)]
 struct Target {
     kind: Vec<String>,
-}
-
-impl Message {
-    fn is_bench(&self) -> bool {
-        let kinds = self.target.as_ref().map(|target| &target.kind);
-        kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"))
-    }
+    name: String,
 }
 
 impl Programs {
-    /// Builds them as they are shipped: in release.
-    pub(super) fn build() -> Result<Self> {
-        let output = process::cargo_command()
-            .args(["bench", "--no-run", "--bench", "speed"])
-            .args(["-p", "pumasi-broker-rabbitmq"])
-            .args(["-p", "pumasi-broker-sqlite", "-p", "pumasi-worker"])
+    /// Builds them.
+    pub(super) fn build(build: Build) -> Result<Self> {
+        let mut cargo = process::cargo_command();
+        cargo
+            .arg("build")
+            .args(["-p", "xtask", "--example", "bench"])
+            .args(["-p", "pumasi-broker-sqlite", "--bench", "speed"])
+            .args(["-p", "pumasi", "--bin", "pumasi"])
+            .args(["-p", "pumasi-producer", "--bin", "pumasi-producer"])
+            .args(["-p", "pumasi-worker", "--bin", "pumasi-worker"])
             .arg("--message-format=json-render-diagnostics")
-            .stderr(Stdio::inherit())
+            .current_dir(ROOT)
+            .stderr(Stdio::inherit());
+        if build == Build::Release {
+            cargo.arg("--release");
+        }
+        let output = cargo
             .output()
             .map_err(|error| format!("cannot start cargo: {error}"))?;
         if !output.status.success() {
             return Err("the programs cannot be built".to_owned());
         }
-        let built: Vec<Message> = output
-            .stdout
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
-        let program = |folder: &str| {
-            built
-                .iter()
-                .find(|message| {
-                    let manifest = message.manifest_path.as_ref();
-                    manifest
-                        .is_some_and(|path| path.ends_with(Path::new(folder).join("Cargo.toml")))
-                        && message.is_bench()
-                        && message.executable.is_some()
-                })
-                .and_then(|message| message.executable.clone())
-                .ok_or_else(|| format!("cargo did not say where the program of {folder} is"))
-        };
+        let built = String::from_utf8_lossy(&output.stdout);
+        let example = executable(&built, "example", "bench")?;
+        let c = example.with_file_name(C_NAME);
+        compile(&c)?;
         Ok(Self {
-            rabbitmq: program("broker-rabbitmq")?,
-            sqlite: program("broker-sqlite")?,
-            worker: program("worker")?,
+            sqlite: executable(&built, "bench", "speed")?,
+            pumasi: executable(&built, "bin", "pumasi")?,
+            services: [
+                executable(&built, "bin", "pumasi-producer")?,
+                executable(&built, "bin", "pumasi-worker")?,
+            ],
+            example,
+            c,
         })
     }
 
-    /// Measures the plain loop.
-    pub(super) fn plain(&self, place: &Place, work: Work, options: &Options) -> Result<Measured> {
-        let at = At::fresh(place)?;
-        let work = match work {
-            Work::Publish => "publish",
-            // Nothing plain does more than consume; it is what a worker is compared with.
-            Work::Consume | Work::Worker => "consume",
+    /// Where one is.
+    pub(super) fn of(&self, program: Program) -> &Path {
+        match program {
+            Program::Pumasi => &self.example,
+            Program::C => &self.c,
+            Program::Sqlite => &self.sqlite,
+        }
+    }
+
+    /// What a release holds.
+    pub(super) fn shipped(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.pumasi].into_iter().chain(&self.services)
+    }
+
+    /// A command of one, behind these words.
+    pub(super) fn command(&self, program: Program, before: Vec<String>) -> Command {
+        let program = self.of(program);
+        let mut words = before.into_iter();
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
         };
-        measured(
-            &self.broker(place),
-            &[work, "plain"],
-            &at.broker,
-            place,
-            options,
-        )
-    }
-
-    /// Measures ours.
-    pub(super) fn ours(&self, place: &Place, work: Work, options: &Options) -> Result<Measured> {
-        let at = At::fresh(place)?;
-        let broker = self.broker(place);
-        match work {
-            Work::Publish => measured(&broker, &["publish", "pumasi"], &at.broker, place, options),
-            Work::Consume => measured(&broker, &["consume", "pumasi"], &at.broker, place, options),
-            Work::Worker => {
-                run(&broker, &["fill", "pumasi"], &at.broker, place, options)?;
-                measured(&self.worker, &["work", "pumasi"], &at.url, place, options)
-            }
-        }
-    }
-
-    fn broker(&self, place: &Place) -> PathBuf {
-        match place {
-            Place::RabbitMq(_) => self.rabbitmq.clone(),
-            Place::Embedded => self.sqlite.clone(),
-        }
+        command.env(COMMAND, &self.pumasi);
+        command
     }
 }
 
-/// How many tasks one measurement takes.
-pub(super) fn count(place: &Place, options: &Options) -> usize {
-    match place {
-        Place::RabbitMq(_) => options.count,
-        Place::Embedded => options.count * EMBEDDED_FACTOR,
-    }
+/// Where cargo says that it has put a program.
+fn executable(built: &str, kind: &str, name: &str) -> Result<PathBuf> {
+    let messages = built
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let is_it = |target: &Target| target.name == name && target.kind.iter().any(|one| one == kind);
+    messages
+        .filter(|message| message.target.as_ref().is_some_and(is_it))
+        .find_map(|message| message.executable)
+        .ok_or_else(|| format!("cargo did not say where the {kind} {name} is"))
 }
 
-/// An empty place for one measurement.
-struct At {
-    /// As the broker's own program is told.
-    broker: String,
-    /// As everybody else is told.
-    url: String,
-    _folder: Option<tempfile::TempDir>,
-}
-
-impl At {
-    fn fresh(place: &Place) -> Result<Self> {
-        match place {
-            Place::RabbitMq(node) => {
-                let url = node.new_vhost_url();
-                Ok(Self {
-                    broker: url.clone(),
-                    url,
-                    _folder: None,
-                })
-            }
-            Place::Embedded => {
-                let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-                let path = folder.path().join("bench.db").display().to_string();
-                Ok(Self {
-                    url: format!("sqlite:{path}"),
-                    broker: path,
-                    _folder: Some(folder),
-                })
-            }
-        }
-    }
-}
-
-fn measured(
-    program: &Path,
-    what: &[&str; 2],
-    at: &str,
-    place: &Place,
-    options: &Options,
-) -> Result<Measured> {
-    let said = run(program, what, at, place, options)?;
-    let last = said.lines().last().unwrap_or_default();
-    serde_json::from_str(last).map_err(|error| format!("{what:?} said `{last}`: {error}"))
-}
-
-fn run(
-    program: &Path,
-    what: &[&str; 2],
-    at: &str,
-    place: &Place,
-    options: &Options,
-) -> Result<String> {
-    let output = Command::new(program)
-        .args(what)
-        .arg(at)
-        .arg(count(place, options).to_string())
-        .arg(options.bytes.to_string())
-        .arg(options.window.to_string())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// Builds the C client.
+fn compile(program: &Path) -> Result {
+    let folder = Path::new(ROOT).join("bench/c");
+    let entries = std::fs::read_dir(&folder).map_err(|error| error.to_string())?;
+    let mut sources: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    sources.sort();
+    let status = Command::new("cc")
+        .args(["-O2", "-Wall", "-Wextra", "-o"])
+        .arg(program)
+        .args(&sources)
+        .args(["-lrabbitmq", "-lpthread"])
+        .status()
+        .map_err(|error| format!("cannot start cc: {error}"))?;
+    if status.success() {
+        Ok(())
     } else {
-        Err(format!("{what:?} failed: {}", output.status))
+        Err(format!(
+            "the C client in {} is not built: {status}",
+            folder.display()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_its_kind_and_name_among_what_cargo_has_built() {
+        let line = |kind: &str, name: &str, executable: &str| {
+            format!(
+                r#"{{"target":{{"kind":["{kind}"],"name":"{name}"}},"executable":{executable}}}"#
+            )
+        };
+        let built = [
+            line("bench", "speed", "null"),
+            line("bin", "speed", r#""/a/bin""#),
+            line("bench", "other", r#""/a/other""#),
+            line("bench", "speed", r#""/a/speed-1""#),
+            "{}".to_owned(),
+        ]
+        .join("\n");
+        let found = executable(&built, "bench", "speed").unwrap();
+        assert_eq!(found, PathBuf::from("/a/speed-1"));
+        let missing = executable(&built, "example", "speed").unwrap_err();
+        assert!(missing.contains("the example speed"), "{missing}");
     }
 }

@@ -1,132 +1,148 @@
-//! What the rounds gave: a table for a person, an object for a machine.
+//! What a bench run tells: tables for a person, an object for a machine, docs/performance.md.
 
-use super::{Options, programs::Work};
+mod kept;
+mod page;
+mod plot;
+
+use super::{Measurements, Options, figures::Row, rest::Fact, works::Bound};
+use crate::process::Result;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use pumasi_testkit::bench::Measured;
-use serde::Serialize;
+use std::path::Path;
 
-/// One comparison.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    broker: String,
-    work: String,
-    against: &'static str,
-    tasks: usize,
-    /// Tasks per second, the median of the rounds.
-    rate: f64,
-    rate_plain: f64,
-    /// CPU microseconds of the client per task, the median of the rounds.
-    cpu_us: f64,
-    cpu_us_plain: f64,
-    /// Our rate by the plain one, the median of the rounds' ratios.
-    ratio: f64,
-    ratio_min: f64,
-    ratio_max: f64,
-    target: Option<f64>,
+/// Prints what was measured to standard output.
+pub(super) fn print(measured: &Measurements, options: &Options) {
+    let Measurements { rows, facts } = measured;
+    let machine = machine();
+    if options.json {
+        let all = serde_json::json!({"machine": machine, "rows": rows, "rest": facts});
+        println!("{all}");
+        return;
+    }
+    println!("\n{machine}");
+    if options.debug {
+        println!("programs that are not optimised: the figures say nothing");
+    }
+    if !rows.is_empty() {
+        println!("{} rounds of all sides in turn; medians\n", options.rounds);
+        println!("{}", ratios(rows));
+        println!("\nPer task; CPU and memory of the client, not of the broker\n");
+        println!("{}", costs(rows));
+    }
+    if !facts.is_empty() {
+        println!("\n{}", at_rest(facts));
+    }
 }
 
-impl Row {
-    /// From the rounds: the plain loop's measurement and ours.
-    pub(super) fn new(
-        broker: &str,
-        work: Work,
-        (against, target): (&'static str, Option<f64>),
-        tasks: usize,
-        rounds: &[(Measured, Measured)],
-    ) -> Self {
-        let per_round = |value: &dyn Fn(&(Measured, Measured)) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let count = tasks as f64;
-        let ratios = per_round(&|(plain, ours)| plain.seconds / ours.seconds);
-        Self {
-            broker: broker.to_owned(),
-            work: work.to_string(),
-            against,
-            tasks,
-            rate: median(&per_round(&|(_, ours)| count / ours.seconds)),
-            rate_plain: median(&per_round(&|(plain, _)| count / plain.seconds)),
-            cpu_us: median(&per_round(&|(_, ours)| ours.cpu_seconds * 1e6 / count)),
-            cpu_us_plain: median(&per_round(&|(plain, _)| plain.cpu_seconds * 1e6 / count)),
-            ratio: median(&ratios),
-            ratio_min: ratios.first().copied().unwrap_or(f64::NAN),
-            ratio_max: ratios.last().copied().unwrap_or(f64::NAN),
-            target,
+/// Keeps the figures in this repository, and writes the page of all that are kept.
+pub(super) fn write(root: &Path, measured: Measurements) -> Result {
+    page::write(root, &kept::keep(root, measured)?)
+}
+
+fn at_rest(facts: &[Fact]) -> Table {
+    let mut table = table(&["at rest", "value", "unit", "goal"]);
+    for fact in facts {
+        table.add_row([
+            fact.name.clone(),
+            format!("{:.2}", fact.value),
+            fact.unit.clone(),
+            verdict(fact.goal, fact.value, "MISSED"),
+        ]);
+    }
+    right(&mut table, &[1]);
+    table
+}
+
+/// What is aimed at, and whether it is reached.
+fn verdict(goal: Option<Bound>, value: f64, missed: &str) -> String {
+    goal.map_or_else(String::new, |goal| {
+        let met = if goal.is_met(value) { "met" } else { missed };
+        format!("{goal} {met}")
+    })
+}
+
+fn ratios(rows: &[Row]) -> Table {
+    let header = [
+        "work", "B", "window", "against", "by", "ratio", "min..max", "goal",
+    ];
+    let mut table = table(&header);
+    for row in rows {
+        for one in &row.comparisons {
+            let goal = verdict(one.goal, one.ratio, "MISSED");
+            table.add_row([
+                row.name.clone(),
+                row.bytes.to_string(),
+                row.window.to_string(),
+                one.against.clone(),
+                one.measure.title().to_owned(),
+                format!("{:.2}", one.ratio),
+                format!("{:.2}..{:.2}", one.min, one.max),
+                goal,
+            ]);
+        }
+    }
+    right(&mut table, &[1, 2, 5, 6]);
+    table
+}
+
+fn costs(rows: &[Row]) -> Table {
+    let header = [
+        "work",
+        "side",
+        "tasks",
+        "/s",
+        "CPU µs",
+        "broker CPU µs",
+        "switches",
+        "system calls",
+        "peak MiB",
+        "p50 µs",
+        "p99 µs",
+    ];
+    let mut table = table(&header);
+    for row in rows {
+        for side in &row.sides {
+            table.add_row([
+                row.name.clone(),
+                side.name.clone(),
+                side.tasks.to_string(),
+                format!("{:.0}", side.rate),
+                format!("{:.1}", side.cpu_us),
+                shown(side.broker_cpu_us, 1, "–"),
+                format!("{:.2}", side.switches),
+                shown(side.system_calls, 2, "not counted"),
+                format!("{:.1}", side.peak_rss_mib),
+                shown(side.p50_us, 0, "–"),
+                shown(side.p99_us, 0, "–"),
+            ]);
+        }
+    }
+    right(&mut table, &[2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    table
+}
+
+/// A number with so many decimals, or what stands for none.
+fn shown(value: Option<f64>, decimals: usize, none: &str) -> String {
+    value.map_or_else(|| none.to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header.iter().map(Cell::new));
+    table
+}
+
+fn right(table: &mut Table, columns: &[usize]) {
+    for (place, column) in table.column_iter_mut().enumerate() {
+        if columns.contains(&place) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
     }
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match (sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
-        (Some(low), Some(high)) if sorted.len().is_multiple_of(2) => f64::midpoint(*low, *high),
-        (_, Some(high)) => *high,
-        _ => f64::NAN,
-    }
-}
-
-/// Prints the rows to standard output.
-pub(super) fn print(rows: &[Row], options: &Options) {
-    if options.json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "machine": machine(),
-                "payload_bytes": options.bytes,
-                "window": options.window,
-                "rounds": options.rounds,
-                "rows": rows,
-            })
-        );
-        return;
-    }
-    println!("\n{}", machine());
-    println!(
-        "{} B payloads, window and prefetch {}, {} rounds of both sides in turn; medians",
-        options.bytes, options.window, options.rounds
-    );
-    println!("{}", table(rows));
-    println!("ratio: our rate by the plain one. CPU: of the client, broker not included.");
-}
-
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "broker", "work", "against", "tasks", "/s", "plain /s", "CPU µs", "plain", "ratio",
-        "min..max", "target",
-    ]);
-    for row in rows {
-        let target = row.target.map_or_else(String::new, |target| {
-            let met = if row.ratio >= target { "met" } else { "MISSED" };
-            format!("≥ {target} {met}")
-        });
-        table.add_row(
-            [
-                row.broker.clone(),
-                row.work.clone(),
-                row.against.to_owned(),
-                row.tasks.to_string(),
-                format!("{:.0}", row.rate),
-                format!("{:.0}", row.rate_plain),
-                format!("{:.1}", row.cpu_us),
-                format!("{:.1}", row.cpu_us_plain),
-                format!("{:.2}", row.ratio),
-                format!("{:.2}..{:.2}", row.ratio_min, row.ratio_max),
-                target,
-            ]
-            .map(Cell::new),
-        );
-    }
-    for column in table.column_iter_mut().skip(3).take(7) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 /// The machine in one line.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
         text.lines()
