@@ -235,6 +235,7 @@ impl Broker for SqliteBroker {
             priorities: Priorities::Ten,
             knows_duplicates: true,
             ack_timeout: AckTimeout::Unlimited,
+            counts_releases: false,
         }
     }
 

@@ -11,6 +11,7 @@ use pumasi_common::{
     outcome::Outcome,
 };
 use std::{
+    num::NonZeroU16,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -210,6 +211,7 @@ impl Consumer for Browser {
     fn stop(&mut self) {
         self.0 = Vec::new().into_iter();
     }
+    fn set_prefetch(&mut self, _: NonZeroU16) {}
     fn is_live(&self) -> bool {
         true
     }
