@@ -21,6 +21,7 @@ mod finished;
 mod intake;
 mod news;
 mod orders;
+mod prefetch;
 mod suspects;
 
 pub use builder::WorkerBuilder;

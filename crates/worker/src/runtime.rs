@@ -3,15 +3,16 @@
 use crate::{
     admit::Source,
     builder::WorkerBuilder,
-    config::WorkerConfig,
+    config::{AckMode, Prefetch, WorkerConfig},
     dispatch::Shared,
     drain,
     error::WorkerError,
     events::{self, Events},
     finished::Finished,
     handler::Handlers,
-    intake::Intake,
+    intake::{Adapting, Intake},
     orders::Orders,
+    prefetch::{Runs, Window},
     suspects::Quarantine,
 };
 use futures_util::future::join_all;
@@ -133,6 +134,7 @@ impl Worker {
         let _ = shutdown.intake.run_until_cancelled(first_look).await;
 
         let mut intakes = Vec::new();
+        let window = self.window();
         for source in sources {
             let options = ConsumeOptions {
                 queue: QueueName::clone(&source.queue),
@@ -152,9 +154,10 @@ impl Worker {
                 paused: shared.orders.paused(),
                 stop: shutdown.intake.clone(),
                 retired: Vec::new(),
+                adapting: window.clone().map(Adapting::new),
             });
         }
-        self.tell_started(&name, prefetch);
+        self.tell_started(&name, prefetch, window.as_ref());
         let stopped = join_all(intakes.into_iter().map(Intake::run)).await;
 
         let unplaced: usize = stopped.iter().map(|it| it.unplaced).sum();
@@ -204,6 +207,7 @@ impl Worker {
             delay_max: capabilities.delay_max,
             orders: Orders::new(name),
             suspects: Arc::default(),
+            runs: Runs::default(),
             events: self.events(name).await?,
             abort: abort.clone(),
             traced: trace::is_on().then_some(capabilities.system),
@@ -246,13 +250,33 @@ impl Worker {
         }))
     }
 
-    fn tell_started(&self, name: &str, prefetch: NonZeroU16) {
+    /// The window of each queue, where it is to follow how long tasks run.
+    fn window(&self) -> Option<Window> {
+        if self.config.prefetch != Prefetch::Auto {
+            return None;
+        }
+        if self.config.ack == AckMode::OnReceipt {
+            info!(
+                "prefetch follows the concurrency: what is acked on receipt cannot be given back"
+            );
+            return None;
+        }
+        if self.broker.capabilities().counts_releases {
+            info!("prefetch follows the concurrency: this broker counts what is given back");
+            return None;
+        }
+        let queues = self.config.queues.len();
+        Some(Window::new(self.config.concurrency, queues))
+    }
+
+    fn tell_started(&self, name: &str, prefetch: NonZeroU16, window: Option<&Window>) {
         let queues: Vec<String> = self.config.queues.iter().map(ToString::to_string).collect();
         info!(
             worker = name,
             queues = queues.join(","),
             concurrency = self.config.concurrency,
             prefetch,
+            prefetch_max = window.map(Window::most),
             "worker started"
         );
     }

@@ -26,6 +26,7 @@ mod json;
 mod listing;
 mod manifests;
 mod million;
+mod mixed;
 mod orders;
 mod pages;
 mod plain_amqp;

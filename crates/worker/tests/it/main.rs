@@ -19,6 +19,7 @@ mod lifecycle;
 mod logs;
 mod orders;
 mod outcomes;
+mod prefetch;
 mod races;
 mod retries;
 mod simulated;
