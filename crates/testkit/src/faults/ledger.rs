@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, Read, Write},
     path::Path,
     time::Duration,
 };
@@ -247,7 +247,10 @@ impl Follower {
     /// When the file cannot be opened.
     pub fn at_end(path: &Path) -> io::Result<Self> {
         let mut follower = Self::open(path)?;
-        follower.file.seek(SeekFrom::End(0))?;
+        follower.file.read_to_string(&mut follower.rest)?;
+        // Somebody may be writing the last line just now.
+        let whole = follower.rest.rfind('\n').map_or(0, |end| end + 1);
+        follower.rest.drain(..whole);
         Ok(follower)
     }
 
@@ -366,11 +369,13 @@ mod tests {
         assert_eq!(ids(&mut all), ["a"]);
         (&ledger.file).write_all(b"{\"at\":1,\"event\":").unwrap();
         assert!(ids(&mut all).is_empty());
+        let mut in_a_line = Follower::at_end(&path).unwrap();
         (&ledger.file)
             .write_all(b"\"invoke\",\"id\":\"b\"}\n")
             .unwrap();
         assert_eq!(ids(&mut all), ["b"]);
         assert_eq!(ids(&mut late), ["b"]);
+        assert_eq!(ids(&mut in_a_line), ["b"]);
         (&ledger.file).write_all(b"nonsense\n").unwrap();
         assert!(all.read_new().is_err());
     }
