@@ -307,9 +307,7 @@ impl Link {
             vhost: self.address.vhost.clone(),
             query: AMQPQueryString {
                 frame_max: Some(FRAME_BYTES_MAX),
-                heartbeat: Some(
-                    u16::try_from(self.settings.heartbeat.as_secs().clamp(1, 60)).unwrap_or(10),
-                ),
+                heartbeat: Some(asked_of_the_broker(self.settings.heartbeat)),
                 ..AMQPQueryString::default()
             },
         }
@@ -382,6 +380,13 @@ async fn listen_to(connection: Arc<Connection>, health: watch::Sender<Health>) {
     }
 }
 
+/// RabbitMQ gives up a silent peer after two to three of its heartbeats. So it is asked for four
+/// fifths of ours, in whole seconds, and is within two and a half of these.
+fn asked_of_the_broker(heartbeat: Duration) -> u16 {
+    let seconds = (heartbeat.as_secs() * 4 / 5).clamp(1, 60);
+    u16::try_from(seconds).unwrap_or(1)
+}
+
 async fn read(path: &std::path::Path, what: &str) -> Result<String, String> {
     tokio::fs::read_to_string(path)
         .await
@@ -451,4 +456,19 @@ fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher};
     let hash = std::hash::RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broker_notices_within_two_and_a_half_heartbeats() {
+        for ours in 2..=60 {
+            let asked = asked_of_the_broker(Duration::from_secs(ours));
+            assert!(3 * u64::from(asked) * 2 <= 5 * ours, "{ours} s: {asked} s");
+        }
+        assert_eq!(asked_of_the_broker(Duration::from_secs(1)), 1);
+        assert_eq!(asked_of_the_broker(Duration::from_secs(10)), 8);
+    }
 }

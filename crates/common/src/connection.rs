@@ -27,8 +27,8 @@ pub struct ConnectionSettings {
     pub password_file: Option<PathBuf>,
     /// A file with extra certificate authorities (PEM) for `amqps`.
     pub ca_file: Option<PathBuf>,
-    /// How often the peers prove that they live, 1 s – 1 min. A dead peer is noticed after two.
-    /// Default 10 s.
+    /// How often the peers prove that they live, 1 s – 1 min. RabbitMQ notices a dead peer within two
+    /// and a half, and within three at 1 s. Default 10 s.
     #[serde(with = "crate::field::duration")]
     pub heartbeat: Duration,
     /// The name shown to the broker's operator. Default: the program's name and host.

@@ -18,6 +18,8 @@ use std::{
 
 /// The queue of every row.
 pub(super) const QUEUE: &str = "faulty";
+/// How often workers and the broker prove to each other that they live.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Longest wait for anything that must happen.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
@@ -170,7 +172,7 @@ impl<'a> Fleet<'a> {
             }
         };
         command
-            .env("PUMASI__BROKER__HEARTBEAT", "1s")
+            .env("PUMASI__BROKER__HEARTBEAT", format!("{HEARTBEAT:?}"))
             .env("PUMASI__BROKER__CONNECT_TIMEOUT", "2s")
             .env("PUMASI__WORKER__RETRY__DELAY_BASE", "200ms");
         let child = self.spawn(&mut command, &name)?;

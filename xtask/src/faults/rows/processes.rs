@@ -6,7 +6,7 @@ mod poison;
 use super::{FILE, Fault, Handlers, NODES, Row};
 use crate::{
     faults::{
-        fleet::{Fleet, signal, until, wait},
+        fleet::{Fleet, HEARTBEAT, signal, until, wait},
         making::Making,
     },
     process::Result,
@@ -15,10 +15,12 @@ use pumasi_testkit::faults::ledger::{Nature, Target, now};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Child, thread::sleep, time::Duration};
 
-/// How long a stopped worker stays so: its heartbeat is 1 s, and the broker waits for two.
+/// How long a stopped worker stays so: its heartbeat is 2 s, of which the broker is asked for four
+/// fifths, in whole seconds, and it waits for up to three of these.
 const STOPPED: Duration = Duration::from_millis(4_500);
 /// Until when another has its tasks.
-pub(super) const TWO_AND_A_HALF_HEARTBEATS: Duration = Duration::from_millis(2_500);
+pub(super) const TWO_AND_A_HALF_HEARTBEATS: Duration =
+    Duration::from_secs(HEARTBEAT.as_secs() * 5 / 2);
 
 pub(super) const WORKER_KILL: Fault = Fault::of("worker-kill", Nature::Kills, |making, fleet| {
     let name = making.any_worker(fleet);

@@ -8,7 +8,7 @@ use std::time::Duration;
 const ALONE_AFTER: usize = 2;
 
 /// How long a fault lasted for whom it hit: until every task that it took from a worker was started
-/// by another, be it that the first goes on with it later; and for a fault of everyone, from when it was healed until something started and was accepted.
+/// by another, be it that the first has done it, or goes on with it later; and for a fault of everyone, from when it was healed until something started and was accepted.
 pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Duration> {
     let after = |times: &mut dyn Iterator<Item = u64>| {
         let first = times.filter(|at| *at >= fault.over()).min();
@@ -34,10 +34,11 @@ fn again(runs: &[Run<'_>], fault: &Fault<'_>) -> Vec<u64> {
     let mut again = Vec::new();
     for pair in runs.windows(2) {
         let [run, next] = pair else { continue };
-        let is_cut = run.end.is_none_or(|(end, _)| end > next.start);
-        cut += usize::from(is_cut);
-        let is_hit = fault.hits(run.worker) && (run.start..next.start).contains(&fault.at);
-        if is_cut && is_hit && cut < ALONE_AFTER {
+        // Not one more attempt: the same once more.
+        let is_again = next.attempt == run.attempt;
+        cut += usize::from(is_again);
+        let is_hit = fault.found(run) && (run.start..next.start).contains(&fault.at);
+        if is_again && is_hit && cut < ALONE_AFTER {
             again.push(next.start - fault.at);
         }
     }

@@ -59,7 +59,7 @@ impl Fault<'_> {
     }
 
     /// Whether the run was going on, or not yet acknowledged, while the fault was.
-    fn found(&self, run: &Run<'_>) -> bool {
+    pub(super) fn found(&self, run: &Run<'_>) -> bool {
         let end = run.end.map(|(at, outcome)| match outcome {
             Outcome::Done => at.saturating_add(ACK),
             Outcome::Failed | Outcome::Rejected => at.saturating_add(COPY),

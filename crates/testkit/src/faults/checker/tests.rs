@@ -137,6 +137,11 @@ fn a_fault_is_over_when_what_it_cut_was_started_again() {
     // Whoever stands still goes on when another has it.
     let still = "start a w; stop 1 w; start a v; done a v; healed 1; done a w";
     assert_eq!(recoveries(still), [Some(1)]);
+    // Nor does it help that it was done where nobody hears of it.
+    let unheard = "start a w; stop 1 w; done a w; start a v; done a v; healed 1";
+    assert_eq!(recoveries(unheard), [Some(2)]);
+    let retried = "start a w; stop 1 w; healed 1; failed a w; start a v 2; done a v";
+    assert_eq!(recoveries(retried), [None]);
     // Each fault counts its own; what was cut twice runs alone, which takes its time.
     let two = "start a w; start b w; kill 1 w; start a v; kill 2 v; start b v; start a u";
     assert_eq!(recoveries(two), [Some(3), None]);
