@@ -25,8 +25,8 @@ async fn killed(node: &RabbitMq) {
     };
     // It makes the ladder, whose queues must be known to be there.
     let outcomes = [after(1).await, after(3600).await];
-    tokio::task::block_in_place(|| node.sync_directory());
     broker.admin().pause(&queue, Pause::On).await.unwrap();
+    tokio::task::block_in_place(|| node.sync_directory());
     let mut outcomes = Vec::from(outcomes);
     for seconds in [3, 5, 9] {
         outcomes.push(after(seconds).await);
