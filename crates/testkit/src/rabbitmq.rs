@@ -18,9 +18,13 @@ mod tls;
 use crate::disk::Disk;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     process::Child,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +36,9 @@ const SERVER: &str = "usr/lib/rabbitmq/bin/rabbitmq-server";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
+/// Where ports are looked for: above the defaults of RabbitMQ, and below those that Linux gives to
+/// whoever connects, which would be taken while a node restarts.
+const PORTS: Range<u16> = 26_000..32_700;
 /// The password of users that are made here.
 pub const PASSWORD: &str = "hunter2";
 /// Virtual hosts made with one call of the command line tool, which takes seconds to start.
@@ -446,16 +453,24 @@ fn inside(root: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that was free a moment ago, and is given once only.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Processes begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..count {
+        let turn = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(turn % u32::from(count)).unwrap_or(0);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {} to {} is free", PORTS.start, PORTS.end);
 }
 
 #[cfg(test)]

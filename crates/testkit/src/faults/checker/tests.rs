@@ -131,7 +131,7 @@ fn a_fault_is_over_when_what_it_cut_was_started_again() {
     assert_eq!(recoveries(one), [Some(3)]);
     // What had ended was not cut.
     assert_eq!(
-        recoveries("start a w; done a w; kill 1 w; healed 1; start a v"),
+        recoveries("start a w; done a w; invoke b; kill 1 w; healed 1; start a v"),
         [None]
     );
     // Whoever stands still goes on when another has it.
