@@ -50,20 +50,5 @@ pub(super) fn rows() -> Vec<Row> {
         },
         ..Row::of(NAME, "all of this, in any order", faults)
     };
-    // Fast tasks: workers hold more of them than they have handlers.
-    let in_advance = |faults, on| Row {
-        name: "prefetch-auto",
-        title: "all of this, with fast tasks that are held in advance",
-        tasks: 3_000,
-        times: 10,
-        work_ms: 2,
-        environment: &[("PUMASI__WORKER__PREFETCH", "auto")],
-        ..row(faults, on)
-    };
-    vec![
-        row(ON_A_FILE, FILE),
-        row(ON_A_NODE, NODES),
-        in_advance(ON_A_FILE, FILE),
-        in_advance(ON_A_NODE, NODES),
-    ]
+    vec![row(ON_A_FILE, FILE), row(ON_A_NODE, NODES)]
 }
