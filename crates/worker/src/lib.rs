@@ -21,7 +21,6 @@ mod finished;
 mod intake;
 mod news;
 mod orders;
-mod prefetch;
 mod suspects;
 
 pub use builder::WorkerBuilder;

@@ -3,16 +3,15 @@
 use crate::{
     admit::Source,
     builder::WorkerBuilder,
-    config::{AckMode, Prefetch, WorkerConfig},
+    config::WorkerConfig,
     dispatch::Shared,
     drain,
     error::WorkerError,
     events::{self, Events},
     finished::Finished,
     handler::Handlers,
-    intake::{Adapting, Intake},
+    intake::Intake,
     orders::Orders,
-    prefetch::{Runs, Window},
     suspects::Quarantine,
 };
 use futures_util::future::join_all;
@@ -134,7 +133,6 @@ impl Worker {
         let _ = shutdown.intake.run_until_cancelled(first_look).await;
 
         let mut intakes = Vec::new();
-        let window = self.window();
         for source in sources {
             let options = ConsumeOptions {
                 queue: QueueName::clone(&source.queue),
@@ -154,10 +152,9 @@ impl Worker {
                 paused: shared.orders.paused(),
                 stop: shutdown.intake.clone(),
                 retired: Vec::new(),
-                adapting: window.clone().map(Adapting::new),
             });
         }
-        self.tell_started(&name, prefetch, window.as_ref());
+        self.tell_started(&name, prefetch);
         let stopped = join_all(intakes.into_iter().map(Intake::run)).await;
 
         let unplaced: usize = stopped.iter().map(|it| it.unplaced).sum();
@@ -207,7 +204,6 @@ impl Worker {
             delay_max: capabilities.delay_max,
             orders: Orders::new(name),
             suspects: Arc::default(),
-            runs: Runs::default(),
             events: self.events(name).await?,
             abort: abort.clone(),
             traced: trace::is_on().then_some(capabilities.system),
@@ -250,33 +246,13 @@ impl Worker {
         }))
     }
 
-    /// The window of each queue, where it is to follow how long tasks run.
-    fn window(&self) -> Option<Window> {
-        if self.config.prefetch != Prefetch::Auto {
-            return None;
-        }
-        if self.config.ack == AckMode::OnReceipt {
-            info!(
-                "prefetch follows the concurrency: what is acked on receipt cannot be given back"
-            );
-            return None;
-        }
-        if self.broker.capabilities().counts_releases {
-            info!("prefetch follows the concurrency: this broker counts what is given back");
-            return None;
-        }
-        let queues = self.config.queues.len();
-        Some(Window::new(self.config.concurrency, queues))
-    }
-
-    fn tell_started(&self, name: &str, prefetch: NonZeroU16, window: Option<&Window>) {
+    fn tell_started(&self, name: &str, prefetch: NonZeroU16) {
         let queues: Vec<String> = self.config.queues.iter().map(ToString::to_string).collect();
         info!(
             worker = name,
             queues = queues.join(","),
             concurrency = self.config.concurrency,
             prefetch,
-            prefetch_max = window.map(Window::most),
             "worker started"
         );
     }

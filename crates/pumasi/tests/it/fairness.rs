@@ -79,7 +79,7 @@ fn work(broker: &TestBroker, queue: &str, prefetch: &str) -> Vec<Run> {
 }
 
 /// When each task's line of this kind was written: `2026-01-31T12:34:56.789Z … task=n7`.
-pub(crate) fn times(log: &[String], what: &str) -> HashMap<usize, f64> {
+fn times(log: &[String], what: &str) -> HashMap<usize, f64> {
     let lines = log.iter().filter(|line| line.contains(what));
     lines
         .map(|line| {

@@ -26,7 +26,6 @@ mod json;
 mod listing;
 mod manifests;
 mod million;
-mod mixed;
 mod orders;
 mod pages;
 mod plain_amqp;

@@ -19,7 +19,6 @@ mod lifecycle;
 mod logs;
 mod orders;
 mod outcomes;
-mod prefetch;
 mod races;
 mod retries;
 mod simulated;

@@ -15,7 +15,7 @@ use pumasi_testkit::faults::{
     checker::{Plan, Remains, check},
     ledger::{Event, Line, Nature, Outcome, Target},
 };
-use pumasi_worker::{Context, HandlerError, HandlerResult, Prefetch};
+use pumasi_worker::{Context, HandlerError, HandlerResult};
 use std::{
     sync::{
         Arc, Mutex,
@@ -67,8 +67,6 @@ impl Book {
 
 struct Storm {
     world: World,
-    /// Whether most tasks are fast, and the prefetch follows that.
-    is_auto: bool,
     book: Book,
     rng: Rng,
     workers: Vec<(String, Alive, Book)>,
@@ -78,7 +76,7 @@ struct Storm {
 }
 
 /// Does what its payload says: `done`, `flaky` or `rejected`, after some time.
-async fn behave(context: Context, worker: String, book: Book, longest: u64) -> HandlerResult {
+async fn behave(context: Context, worker: String, book: Book) -> HandlerResult {
     let id = context.task.id.to_string();
     let run = format!("{worker}-{}", book.runs());
     book.note(Event::Start {
@@ -87,7 +85,7 @@ async fn behave(context: Context, worker: String, book: Book, longest: u64) -> H
         worker,
         run: run.clone(),
     });
-    sleep(Duration::from_millis(fastrand::u64(..longest))).await;
+    sleep(Duration::from_millis(fastrand::u64(..WORK_MS))).await;
     let (outcome, result) = match &*context.task.payload {
         b"rejected" => (Outcome::Rejected, Err(HandlerError::reject("never"))),
         b"flaky" if context.attempt() < 3 => (Outcome::Failed, Err(HandlerError::fail("flaky"))),
@@ -111,7 +109,6 @@ impl Storm {
         }
         let mut storm = Self {
             world,
-            is_auto: seed.is_multiple_of(4),
             book: Book {
                 lines: Arc::default(),
                 begun: Instant::now(),
@@ -136,20 +133,10 @@ impl Storm {
             config.name = Some(name.clone());
             config.concurrency = u16::try_from(CONCURRENCY).unwrap().try_into().unwrap();
             config.retry = attempts(4);
-            if self.is_auto {
-                config.prefetch = Prefetch::Auto;
-            }
         });
         let (book, told) = (self.book.other(), name.clone());
-        let (theirs, is_auto) = (book.clone(), self.is_auto);
-        let handler = move |context: Context| {
-            let longest = if is_auto && fastrand::u8(..4) > 0 {
-                2
-            } else {
-                WORK_MS
-            };
-            behave(context, told.clone(), theirs.clone(), longest)
-        };
+        let theirs = book.clone();
+        let handler = move |context: Context| behave(context, told.clone(), theirs.clone());
         let worker = worker.handler(None, Arc::new(handler));
         let alive = self.world.start_as(&name, worker);
         self.workers.push((name, alive, book));
