@@ -196,7 +196,6 @@ impl Broker for RabbitMqBroker {
             } else {
                 AckTimeout::OfBroker(self.settings.ack_timeout)
             },
-            counts_releases: server.counts_releases(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! A task comes in: one channel per consumer, made anew whenever it ends.
 
 mod open;
-mod shares;
 
 use crate::{
     connection::{Backoff, Failures, Link, close_in_background},
@@ -10,16 +9,14 @@ use crate::{
     settle::ChannelSettler,
     topology::{self, Mode},
 };
-use futures_util::{FutureExt, Stream, future::BoxFuture};
-use lapin::Channel;
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use lapin::{Channel, options::BasicCancelOptions};
 use open::{failed, open};
 use pumasi_common::{
     ConnectionSettings, Consumer, Delivery, QueueName, QueueSpec, Topology,
     broker::{BoxFuture as Boxed, ConsumeError, ConsumeOptions, Settler},
 };
-use shares::{Received, Shares};
 use std::{
-    num::NonZeroU16,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -86,7 +83,7 @@ impl Source {
 
 /// One channel's life of a consumer.
 struct Generation {
-    shares: Shares,
+    consumer: lapin::Consumer,
     channel: Channel,
     settler: Arc<ChannelSettler>,
     /// Ready when the node is left for another one, which no end of a stream may tell.
@@ -94,8 +91,11 @@ struct Generation {
 }
 
 impl Generation {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<lapin::Result<Received>>> {
-        match self.shares.poll_next(cx) {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<lapin::Result<lapin::message::Delivery>>> {
+        match self.consumer.poll_next_unpin(cx) {
             Poll::Pending if self.left.as_mut().poll(cx).is_ready() => Poll::Ready(None),
             polled @ (Poll::Pending | Poll::Ready(_)) => polled,
         }
@@ -206,12 +206,16 @@ impl Stream for RabbitMqConsumer {
             match &mut this.state {
                 State::Live(live) => match live.poll(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok((message, settler)))) => {
+                    Poll::Ready(Some(Ok(message))) => {
                         this.source.link.gave_a_sign();
                         let (task, count) = convert::task(&message.properties, message.data);
-                        let delivery =
-                            Delivery::new(task, this.queue.clone(), message.delivery_tag, settler)
-                                .with_history(message.redelivered, count);
+                        let delivery = Delivery::new(
+                            task,
+                            this.queue.clone(),
+                            message.delivery_tag,
+                            live.settler.clone(),
+                        )
+                        .with_history(message.redelivered, count);
                         return Poll::Ready(Some(delivery));
                     }
                     Poll::Ready(Some(Err(_)) | None) if this.stopping => {
@@ -227,9 +231,7 @@ impl Stream for RabbitMqConsumer {
                 },
                 State::Reviving(revival) => match revival.poll_unpin(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(mut generation) => {
-                        let prefetch = this.options.prefetch.get();
-                        generation.shares.set_prefetch(prefetch);
+                    Poll::Ready(generation) => {
                         this.state = State::Live(generation);
                     }
                 },
@@ -244,18 +246,25 @@ impl Consumer for RabbitMqConsumer {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        match &mut self.state {
-            State::Live(live) => live.shares.stop(),
+        match &self.state {
+            State::Live(live) => {
+                let channel = live.channel.clone();
+                let tag = live.consumer.tag();
+                let limit = self.source.settings.close_timeout;
+                let mut cancel = async move {
+                    let asked = channel.basic_cancel(tag, BasicCancelOptions::default());
+                    if !matches!(timeout(limit, asked).await, Ok(Ok(()))) {
+                        tracing::debug!("the broker did not confirm the end of a consumer");
+                    }
+                }
+                .boxed();
+                // The first poll puts the frame before those of deliveries that are given back
+                // from now on: they would come straight to this consumer again.
+                if cancel.as_mut().now_or_never().is_none() {
+                    tokio::spawn(cancel);
+                }
+            }
             State::Reviving(_) | State::Ended => self.state = State::Ended,
-        }
-    }
-
-    fn set_prefetch(&mut self, prefetch: NonZeroU16) {
-        self.options.prefetch = prefetch;
-        match &mut self.state {
-            State::Live(live) => live.shares.set_prefetch(prefetch.get()),
-            // The channel may be opened with the earlier one; it is told when it is there.
-            State::Reviving(_) | State::Ended => {}
         }
     }
 

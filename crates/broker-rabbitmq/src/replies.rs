@@ -110,10 +110,6 @@ impl Consumer for ReplyConsumer {
         self.inner.stop();
     }
 
-    fn set_prefetch(&mut self, prefetch: NonZeroU16) {
-        self.inner.set_prefetch(prefetch);
-    }
-
     fn is_live(&self) -> bool {
         self.inner.is_live()
     }

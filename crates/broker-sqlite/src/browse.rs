@@ -19,7 +19,6 @@ use pumasi_common::{
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{
     collections::{HashMap, VecDeque},
-    num::NonZeroU16,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     task::{Context, Poll, ready},
@@ -210,9 +209,6 @@ impl Consumer for Browser {
         self.cursor = None;
         self.asked = None;
     }
-
-    /// It reads in pages of its own.
-    fn set_prefetch(&mut self, _: NonZeroU16) {}
 
     fn is_live(&self) -> bool {
         self.live

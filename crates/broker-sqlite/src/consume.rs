@@ -14,7 +14,6 @@ use pumasi_common::{
     broker::{BoxFuture, ConsumeError, ConsumeOptions},
 };
 use std::{
-    num::NonZeroU16,
     pin::Pin,
     sync::{Arc, PoisonError, atomic::Ordering, mpsc::Sender},
     task::{Context, Poll},
@@ -60,7 +59,6 @@ pub(crate) async fn consume(
         instance: presence.instance.clone(),
         name: name.clone(),
         prefetch: prefetch.get(),
-        is_changed: false,
         row: 0,
         last: 0,
     };
@@ -182,15 +180,6 @@ impl Consumer for SqliteConsumer {
         if self.writer.send(Command::Stop(self.key)).is_err() {
             self.deliveries.close();
         }
-    }
-
-    fn set_prefetch(&mut self, prefetch: NonZeroU16) {
-        // The reader first: it makes the consumer known again where that was forgotten. Where both
-        // are gone, nothing comes any more.
-        let _ = self.reader.send(Ask::Prefetch(self.key, prefetch.get()));
-        let _ = self
-            .writer
-            .send(Command::Prefetch(self.key, prefetch.get()));
     }
 
     fn is_live(&self) -> bool {

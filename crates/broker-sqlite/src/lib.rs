@@ -235,7 +235,6 @@ impl Broker for SqliteBroker {
             priorities: Priorities::Ten,
             knows_duplicates: true,
             ack_timeout: AckTimeout::Unlimited,
-            counts_releases: false,
         }
     }
 

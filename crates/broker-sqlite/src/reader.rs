@@ -23,8 +23,6 @@ pub(crate) enum Ask {
     Attach(u64, Intake),
     /// A consumer has this row now.
     Registered(u64, i64),
-    /// A consumer is to hold this many at most.
-    Prefetch(u64, u16),
     /// Hand out what was assigned.
     Refresh,
     /// Tell who listens that operators asked something of workers.
@@ -49,8 +47,6 @@ pub(crate) struct Intake {
     pub(crate) instance: String,
     pub(crate) name: String,
     pub(crate) prefetch: u16,
-    /// Whether the prefetch is another one than it began with.
-    pub(crate) is_changed: bool,
     /// The row in the store; 0 while not registered.
     pub(crate) row: i64,
     /// The last delivery that was handed out.
@@ -126,17 +122,6 @@ impl Reader {
                 if let Some(intake) = self.intakes.get_mut(&key) {
                     intake.row = row;
                     intake.held.set_live(intake.stream.is_some());
-                    if intake.is_changed {
-                        // It may have changed while the consumer was not known. A writer that is
-                        // gone hands out nothing.
-                        let _ = self.writer.send(Command::Prefetch(key, intake.prefetch));
-                    }
-                }
-            }
-            Ask::Prefetch(key, prefetch) => {
-                if let Some(intake) = self.intakes.get_mut(&key) {
-                    intake.prefetch = prefetch;
-                    intake.is_changed = true;
                 }
             }
             Ask::Refresh => return self.refresh(),

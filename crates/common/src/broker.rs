@@ -99,9 +99,6 @@ pub struct Capabilities {
     pub knows_duplicates: bool,
     /// How long a delivery may stay unsettled before the broker takes it back.
     pub ack_timeout: AckTimeout,
-    /// Whether a delivery that is given back unstarted counts in
-    /// [`Delivery::delivery_count`] like one whose worker died.
-    pub counts_releases: bool,
 }
 
 /// Which priorities change the order in which ready tasks are handed out.

@@ -128,7 +128,6 @@ mod tests {
             priorities,
             knows_duplicates: false,
             ack_timeout: AckTimeout::Unlimited,
-            counts_releases: false,
         };
         let told = |publication: &Publication, priorities| {
             unsupported(publication, &can(priorities)).map(|refusal| {

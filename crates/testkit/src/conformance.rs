@@ -75,8 +75,6 @@ pub fn cases() -> Vec<Case> {
         replies::a_closed_reply_queue_is_gone,
         competing::no_consumer_holds_more_than_its_prefetch,
         competing::idle_consumers_take_turns,
-        competing::a_prefetch_is_changed_while_tasks_are_held,
-        competing::what_a_smaller_prefetch_has_given_back_is_not_counted,
         priority::tasks_of_higher_priority_come_first_and_equal_ones_in_order,
         priority::a_low_priority_waits_for_as_long_as_higher_ones_come,
         once::an_id_that_is_given_twice_is_accepted_twice,

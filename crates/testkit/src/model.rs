@@ -225,7 +225,6 @@ impl Broker for Model {
             delay_max: DELAY_MAX,
             priorities: Priorities::Ten,
             ack_timeout: AckTimeout::Unlimited,
-            counts_releases: self.0.state().counts_releases,
             knows_duplicates: true,
         }
     }

@@ -22,7 +22,6 @@ use pumasi_common::{
 };
 use std::{
     collections::HashSet,
-    num::NonZeroU16,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -213,9 +212,6 @@ impl Consumer for Browser {
     fn stop(&mut self) {
         self.stopped = true;
     }
-
-    /// It reads in batches of its own.
-    fn set_prefetch(&mut self, _: NonZeroU16) {}
 
     fn is_live(&self) -> bool {
         !self.lost && self.channel.status().connected()

@@ -18,9 +18,6 @@ const WITH_TEN_PRIORITIES: (u32, u32) = (4, 3);
 /// The first version whose quorum queues ask each consumer.
 const WITH_TIMED_CONSUMERS: (u32, u32) = (4, 3);
 
-/// The first version whose quorum queues count what failed, and not what was given back.
-const WITH_FREE_RELEASES: (u32, u32) = (4, 3);
-
 /// Which broker it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -51,11 +48,6 @@ impl Server {
     /// Whether a consumer says how long it may keep a delivery.
     pub(crate) fn times_consumers(&self) -> bool {
         self.release().is_some_and(|it| it >= WITH_TIMED_CONSUMERS)
-    }
-
-    /// Whether what a consumer gives back unstarted is counted like a failure.
-    pub(crate) fn counts_releases(&self) -> bool {
-        self.release().is_none_or(|it| it < WITH_FREE_RELEASES)
     }
 
     /// Major and minor version.
@@ -147,7 +139,6 @@ mod tests {
             let server = server(version);
             assert_eq!(server.priorities(), priorities, "{version}");
             assert_eq!(server.times_consumers(), timed, "{version}");
-            assert_eq!(server.counts_releases(), !timed, "{version}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! One channel of a consumer: opened, bounded by its prefetch, and subscribed.
 
-use super::{Generation, Source, shares::Shares};
+use super::{Generation, Source};
 use crate::{
     connection::{Unfinished, answered},
     error::{self, ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED},
@@ -35,25 +35,17 @@ pub(super) async fn open(
         .await
         .map_err(|error| failed(queue, &error.to_string(), Some(Box::new(error))))?;
     let is_timed = source.link.server().times_consumers();
-    // It shows the worker's name.
-    let tag = cut(&options.consumer, TAG_BYTES_MAX).to_owned();
     let mut arguments = arguments(options.ack_timeout.filter(|_| is_timed));
-    let prefetch = options.prefetch.get();
-    let (subscriber, consumer) = loop {
+    let (channel, consumer) = loop {
         let channel = answered(&connection, connection.create_channel())
             .await
             .map_err(|error| explain(queue, error))?;
         let unfinished = Unfinished::new(&channel);
-        let subscriber = Subscriber {
-            channel,
-            queue: queue.clone(),
-            arguments: arguments.clone(),
-        };
-        let subscribed = subscriber.subscribe(tag.clone(), prefetch);
+        let subscribed = subscribe(&channel, options, arguments.clone());
         match answered(&connection, subscribed).await {
             Ok(consumer) => {
                 unfinished.finish();
-                break (subscriber, consumer);
+                break (channel, consumer);
             }
             // A classic queue takes no time-out, and it needs none: it takes nothing back.
             Err(error) if is_refused_timeout(&error) && !arguments.inner().is_empty() => {
@@ -67,47 +59,31 @@ pub(super) async fn open(
         dead: source.dead_letters_of(queue),
         worker: options.consumer.clone(),
     };
-    let channel = subscriber.channel.clone();
     let settler = ChannelSettler::start(channel.clone(), queues, source.publisher.clone());
     let stay = source.link.stay(&connection).await;
-    let first = (tag, prefetch, consumer);
     Ok(Box::new(Generation {
         left: Box::pin(stay.cancelled_owned()),
-        shares: Shares::new(
-            subscriber,
-            settler.clone(),
-            first,
-            source.settings.close_timeout,
-        ),
+        consumer,
         channel,
         settler,
     }))
 }
 
-/// Subscribes a channel to a queue, once or several times.
-#[derive(Clone)]
-pub(super) struct Subscriber {
-    pub(super) channel: Channel,
-    queue: Arc<QueueName>,
+async fn subscribe(
+    channel: &Channel,
+    options: &ConsumeOptions,
     arguments: FieldTable,
-}
-
-impl Subscriber {
-    /// Starts a subscription with a prefetch of its own.
-    pub(super) async fn subscribe(
-        &self,
-        tag: String,
-        prefetch: u16,
-    ) -> lapin::Result<lapin::Consumer> {
-        // It holds for the subscriptions of this channel that are started later.
-        let of_each = BasicQosOptions { global: false };
-        self.channel.basic_qos(prefetch, of_each).await?;
-        let options = BasicConsumeOptions::default();
-        let queue = self.queue.as_str().into();
-        self.channel
-            .basic_consume(queue, tag.as_str().into(), options, self.arguments.clone())
-            .await
-    }
+) -> lapin::Result<lapin::Consumer> {
+    let prefetch = options.prefetch.get();
+    channel
+        .basic_qos(prefetch, BasicQosOptions { global: false })
+        .await?;
+    let queue = options.queue.as_str().into();
+    // It shows the worker's name; each channel has one consumer.
+    let tag = cut(&options.consumer, TAG_BYTES_MAX).into();
+    channel
+        .basic_consume(queue, tag, BasicConsumeOptions::default(), arguments)
+        .await
 }
 
 fn arguments(ack_timeout: Option<Duration>) -> FieldTable {

@@ -17,7 +17,6 @@ mod cut_off;
 mod delay;
 mod hostile;
 mod lapin_faults;
-mod prefetching;
 mod publishing;
 mod raw;
 mod reaching;

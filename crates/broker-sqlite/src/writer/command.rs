@@ -11,7 +11,7 @@ use crate::{
     take_back,
 };
 use pumasi_common::{PublishOutcome, QueueName, Refusal};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc::Sender},
@@ -32,8 +32,6 @@ pub(crate) enum Command {
     Settle(Settle),
     /// Make a consumer known.
     Register(Box<Register>),
-    /// Have a consumer hold this many at most.
-    Prefetch(u64, u16),
     /// Assign nothing more to a consumer; its stream ends with what it has.
     Stop(u64),
     /// Forget a consumer; what it holds goes back.
@@ -107,11 +105,6 @@ impl Command {
                 }
             }
             Self::Register(register) => return register.apply(batch, context),
-            Self::Prefetch(key, prefetch) => {
-                if let Some(row) = context.row(*key) {
-                    set_prefetch(batch, row, *prefetch)?;
-                }
-            }
             Self::Stop(key) => {
                 if let Some(row) = context.row(*key) {
                     batch
@@ -181,7 +174,7 @@ impl Command {
                 rows.clear();
                 tell(answer);
             }
-            (Self::Settle(_) | Self::Prefetch(..) | Self::Job(_) | Self::Look, _) => {}
+            (Self::Settle(_) | Self::Job(_) | Self::Look, _) => {}
         }
     }
 
@@ -204,28 +197,9 @@ impl Command {
             }
             // Who waits for a dropped answer is told by the drop; a reap comes again.
             Self::Job(_) | Self::Reap(_) | Self::Look | Self::Close(_) => None,
-            again @ (Self::Settle(_)
-            | Self::Register(_)
-            | Self::Prefetch(..)
-            | Self::Unregister(..)) => Some(again),
+            again @ (Self::Settle(_) | Self::Register(_) | Self::Unregister(..)) => Some(again),
         }
     }
-}
-
-/// What it holds above its new prefetch is a debt: nothing is assigned until that is settled.
-fn set_prefetch(batch: &mut Batch<'_>, row: i64, prefetch: u16) -> rusqlite::Result<()> {
-    let queue: Option<i64> = batch
-        .sql
-        .prepare_cached(
-            "UPDATE consumers SET free = free + ?2 - prefetch, prefetch = ?2 WHERE id = ?1 \
-             RETURNING queue_id",
-        )?
-        .query_row(params![row, prefetch], |row| row.get(0))
-        .optional()?;
-    if let Some(queue) = queue {
-        batch.touch(queue);
-    }
-    Ok(())
 }
 
 fn tell(answer: Option<oneshot::Sender<()>>) {

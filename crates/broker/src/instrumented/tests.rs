@@ -62,7 +62,6 @@ impl Broker for Full {
             priorities: Priorities::None,
             knows_duplicates: false,
             ack_timeout: AckTimeout::Unlimited,
-            counts_releases: false,
         }
     }
     fn health(&self) -> Health {

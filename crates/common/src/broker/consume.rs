@@ -37,14 +37,6 @@ pub trait Consumer: Stream<Item = Delivery> + Send + Unpin {
     /// Stops the intake. Deliveries that have arrived still come out, then the stream ends.
     fn stop(&mut self);
 
-    /// Changes how many unsettled deliveries it holds at most, from now on and across lost
-    /// connections. It does not wait for the broker.
-    ///
-    /// Fewer: what has arrived or is on its way still comes out; after that nothing new comes until
-    /// fewer than this are unsettled. More: what was held before may come on top until it is
-    /// settled.
-    fn set_prefetch(&mut self, prefetch: NonZeroU16);
-
     /// Whether deliveries can arrive now.
     fn is_live(&self) -> bool;
 

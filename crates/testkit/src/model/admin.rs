@@ -11,7 +11,6 @@ use pumasi_common::{
     outcome::Outcome,
 };
 use std::{
-    num::NonZeroU16,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -211,7 +210,6 @@ impl Consumer for Browser {
     fn stop(&mut self) {
         self.0 = Vec::new().into_iter();
     }
-    fn set_prefetch(&mut self, _: NonZeroU16) {}
     fn is_live(&self) -> bool {
         true
     }

@@ -11,7 +11,6 @@ use pumasi_common::{
 };
 use std::{
     collections::BTreeMap,
-    num::NonZeroU16,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -94,15 +93,6 @@ impl Consumer for ModelConsumer {
     fn stop(&mut self) {
         if let Some(known) = self.shared.state().consumers.get_mut(&self.id) {
             known.stream = None;
-        }
-    }
-
-    fn set_prefetch(&mut self, prefetch: NonZeroU16) {
-        let mut state = self.shared.state();
-        if let Some(known) = state.consumers.get_mut(&self.id) {
-            known.prefetch = prefetch.get().into();
-            let queue = Arc::clone(&known.queue);
-            state.assign(&queue);
         }
     }
 
