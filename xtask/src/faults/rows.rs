@@ -221,7 +221,6 @@ const IN_CI: [(Broker, &[&str]); 3] = [
             "close",
             "reset-at-byte",
             "close-one",
-            "consumer-timeout",
             "broker-kill",
         ],
     ),
