@@ -2,9 +2,9 @@
 //! different times, and each says when, on what, and from which version.
 
 use super::super::{Measurements, figures::Row, rest::Fact};
-use crate::process::Result;
+use crate::process::{Result, said};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 /// Where they are kept.
 const FILE: &str = "docs/performance.json";
@@ -106,14 +106,6 @@ fn merged<T: Named>(mut known: Vec<Entry<T>>, new: Vec<T>, signature: &Signature
         }
     }
     known
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| "?".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
 }
 
 #[cfg(test)]

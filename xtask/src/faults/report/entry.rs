@@ -2,10 +2,10 @@
 //! times, and each says when, from which version, and with which seed.
 
 use super::super::{Done, IS_RELEASE, Profile};
-use crate::process::Result;
+use crate::process::{Result, said};
 use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 /// Where they are kept.
 const FILE: &str = "docs/reliability.json";
@@ -156,12 +156,4 @@ pub(super) fn keep(new: Vec<Entry>) -> Result<Vec<Entry>> {
     std::fs::write(&path, format!("[\n{}\n]\n", lines.join(",\n")))
         .map_err(|error| format!("cannot write {FILE}: {error}"))?;
     Ok(all)
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| "?".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
 }

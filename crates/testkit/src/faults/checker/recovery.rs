@@ -8,7 +8,8 @@ use std::time::Duration;
 const ALONE_AFTER: usize = 2;
 
 /// How long a fault lasted for whom it hit: until every task that it took from a worker was started
-/// by another, be it that the first has done it, or goes on with it later; and for a fault of everyone, from when it was healed until something started and was accepted.
+/// by another, be it that the first has done it, or goes on with it later; and for a fault of
+/// everyone, from when it was healed until something started and was accepted.
 pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Duration> {
     let after = |times: &mut dyn Iterator<Item = u64>| {
         let first = times.filter(|at| *at >= fault.over()).min();

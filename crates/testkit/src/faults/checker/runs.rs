@@ -23,7 +23,7 @@ const LAST_BREATH: u64 = 1_000_000_000;
 
 impl Fault<'_> {
     /// Whether it is about runs of this worker.
-    pub(super) fn hits(&self, worker: &str) -> bool {
+    fn hits(&self, worker: &str) -> bool {
         match self.target {
             Target::Worker(name) => name == worker,
             Target::Producer => false,

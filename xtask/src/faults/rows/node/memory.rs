@@ -9,6 +9,7 @@ use crate::{
     process::Result,
 };
 use pumasi_testkit::{
+    bench::usage::Usage,
     faults::ledger::{Event, Target, now, read_so_far},
     http,
     rabbitmq::free_port,
@@ -149,18 +150,10 @@ fn offer(producer: u32, gateway: &Gateway) -> Result<([u64; 2], Duration)> {
 
 /// The memory of a process, in KiB.
 fn resident(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
-        .map_err(|error| format!("process {process} has gone: {error}"))?;
-    status
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("VmRSS:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        })
-        .ok_or_else(|| "no memory is told".to_owned())
+    // What has ended, and is not waited for yet, holds no memory any more.
+    let usage = Usage::of(process).filter(|usage| usage.rss_kib > 0);
+    let usage = usage.ok_or_else(|| format!("process {process} has gone"))?;
+    Ok(usage.rss_kib)
 }
 
 /// How many calls of the producer began in a time, and how long the longest waited for its answer;
