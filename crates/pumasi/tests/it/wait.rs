@@ -103,10 +103,7 @@ fn the_result_of_a_task_comes_back_as_it_is() {
         assert_eq!(output.status.code(), Some(0), "{}: {output:?}", broker.url);
         assert_eq!(output.stdout, b"HELLO\xff");
         let said = text(&output.stderr);
-        assert!(
-            said.contains("accepted shout") && said.contains("started"),
-            "{said}"
-        );
+        assert!(said.contains("accepted shout"), "{said}");
         let output = run(
             &broker.url,
             &["--json", "submit", "-q", "work", "--wait", "hello"],
@@ -129,7 +126,7 @@ fn how_a_task_goes_on_is_told_and_its_failure_is_an_exit_status() {
         let output = wait(&broker.url, &["well"]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}");
-        for news in ["started", "retry in ", "no well"] {
+        for news in ["retry in ", "no well"] {
             assert!(said.contains(news), "{news} in {said}");
         }
         let output = wait(&broker.url, &["--id", "hopeless", "route"]);
