@@ -44,8 +44,8 @@ use tokio_util::sync::CancellationToken;
 const FRAME_BYTES_MAX: u32 = 131_072;
 /// First wait after a failed try.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
-/// Longest wait between two tries.
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// Longest wait between two tries: work is to flow within 5 s of a broker being there again.
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
 /// How often a call that waits for its answer looks whether its connection is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a node that is left may take to say goodbye.
@@ -434,7 +434,7 @@ impl Failures {
     }
 }
 
-/// Waits between tries: doubling from 200 ms to 5 s, each shortened by up to half at random.
+/// Waits between tries: doubling from 200 ms to 2 s, each shortened by up to half at random.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     tries: u32,

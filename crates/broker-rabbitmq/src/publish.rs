@@ -29,6 +29,7 @@
 //! earlier sending stored has gone with it.
 
 mod later;
+mod proof;
 mod session;
 
 use crate::{
@@ -311,13 +312,14 @@ impl Actor {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
         let mut failures = Failures::default();
-        let mut after_loss = false;
+        // The channels in a row that have not confirmed in time; none before the first one.
+        let mut silent = None;
         loop {
             let problem = match timeout(self.timeout, self.open()).await {
                 Ok(Ok(channel)) => {
-                    let mut session =
-                        Session::new(channel.clone(), std::mem::replace(&mut after_loss, true));
+                    let mut session = Session::new(channel.clone(), silent);
                     let end = session.serve(&mut self).await;
+                    silent = Some(session.silent());
                     if session.confirmed() {
                         backoff = Backoff::default();
                         failures = Failures::default();

@@ -2,13 +2,13 @@
 //! with its end, and with evidence that it took hold.
 
 use super::{
-    fleet::{Fleet, LIMIT},
+    fleet::{Fleet, LIMIT, until},
     rows::{Fault, Row},
     stage::Stage,
 };
 use crate::process::Result;
 use pumasi_testkit::faults::{
-    ledger::{Event, Follower, Line, Target, now},
+    ledger::{Event, Follower, Line, Target, now, read_so_far},
     orders::dice,
 };
 use std::{
@@ -126,6 +126,13 @@ impl Making<'_> {
         note(fleet, now(), Event::Bit { fault, proof })
     }
 
+    /// Waits until tasks flow again: who is hit before that shows nothing of how long it takes.
+    #[expect(clippy::unused_self, reason = "one word for all that is waited for")]
+    pub(super) fn until_it_flows(&self, fleet: &Fleet<'_>) -> Result {
+        let from = now();
+        until("tasks that flow again", || flows_since(fleet, from))
+    }
+
     /// Waits until the producer submits something, and a moment more.
     pub(super) fn in_mid_burst(&self, fleet: &Fleet<'_>) -> Result {
         let path = fleet.ledger_path();
@@ -145,6 +152,22 @@ impl Making<'_> {
         sleep(Duration::from_micros(self.below(10_000)));
         Ok(())
     }
+}
+
+/// Whether something was accepted, and something started, after this time.
+pub(super) fn flows_since(fleet: &Fleet<'_>, time: u64) -> bool {
+    let since = |what: fn(&Event) -> bool| {
+        times(fleet, what).is_ok_and(|times| times.last().is_some_and(|at| *at > time))
+    };
+    since(|event| matches!(event, Event::Accepted { .. }))
+        && since(|event| matches!(event, Event::Start { .. }))
+}
+
+/// When such events were, in order.
+pub(super) fn times(fleet: &Fleet<'_>, what: fn(&Event) -> bool) -> Result<Vec<u64>> {
+    let lines = read_so_far(&fleet.ledger_path()).map_err(|error| error.to_string())?;
+    let those = lines.iter().filter(|line| what(&line.event));
+    Ok(those.map(|line| line.at).collect())
 }
 
 fn note(fleet: &Fleet<'_>, at: u64, event: Event) -> Result {

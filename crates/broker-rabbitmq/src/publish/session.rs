@@ -1,6 +1,6 @@
 //! One publishing channel from its opening to its end. The reasoning is in the parent module.
 
-use super::{Actor, Job};
+use super::{Actor, Job, proof::Proof};
 use crate::error;
 use futures_util::{
     FutureExt, StreamExt,
@@ -47,6 +47,7 @@ pub(super) struct Session {
     confirmed: bool,
     /// Until when a refusal may mean that the queue is still coming back after a loss.
     recovers_until: Option<Instant>,
+    proof: Proof,
     /// When the broker was last seen blocked.
     blocked_at: Option<Instant>,
     /// Refused in that time; sent again with the next tick.
@@ -68,7 +69,8 @@ impl ArcWake for Wake {
 }
 
 impl Session {
-    pub(super) fn new(channel: Channel, after_loss: bool) -> Self {
+    /// On a channel that follows a number of silent ones, or on the first one of all.
+    pub(super) fn new(channel: Channel, silent: Option<u32>) -> Self {
         Self {
             channel,
             next: 0,
@@ -77,7 +79,8 @@ impl Session {
             returned: HashMap::new(),
             confirms: FuturesUnordered::new(),
             confirmed: false,
-            recovers_until: after_loss.then(|| Instant::now() + RECOVERY),
+            recovers_until: silent.map(|_| Instant::now() + RECOVERY),
+            proof: Proof::new(silent),
             blocked_at: None,
             later: Vec::new(),
             wake: Arc::new(Wake {
@@ -90,6 +93,11 @@ impl Session {
     /// Whether any confirm came.
     pub(super) fn confirmed(&self) -> bool {
         self.confirmed
+    }
+
+    /// How many channels in a row have not confirmed in time, with this one.
+    pub(super) fn silent(&self) -> u32 {
+        self.proof.silent()
     }
 
     /// Publishes until the channel ends; the broker's reply where it closed the channel.
@@ -105,10 +113,13 @@ impl Session {
             let blocked = matches!(*health.borrow_and_update(), Health::Blocked(_));
             if blocked {
                 self.blocked_at = Some(Instant::now());
+                self.proof.put_off();
             } else {
                 self.resend(actor);
             }
-            let accepts = actor.retry.is_empty() && !blocked;
+            let is_free = self.proof.is_given() || self.is_idle();
+            let accepts = actor.retry.is_empty() && !blocked && is_free;
+            let most = if self.proof.is_given() { BATCH } else { 1 };
             tokio::select! {
                 biased;
                 wave = ready(&mut self.confirms, &self.wake) => {
@@ -117,7 +128,7 @@ impl Session {
                         return reply;
                     }
                 }
-                count = actor.inbox.recv_many(&mut batch, BATCH), if accepts => {
+                count = actor.inbox.recv_many(&mut batch, most), if accepts => {
                     if count == 0 {
                         return None;
                     }
@@ -134,7 +145,8 @@ impl Session {
                         }
                     }
                     let is_left = actor.link.left() != left;
-                    if is_left || !self.channel.status().connected() || (self.is_overdue() && !blocked) {
+                    let is_silent = !blocked && (self.is_overdue() || self.proof.is_late());
+                    if is_left || is_silent || !self.channel.status().connected() {
                         return None;
                     }
                 }
@@ -145,14 +157,19 @@ impl Session {
     fn resend(&mut self, actor: &mut Actor) {
         if actor.retry.is_empty() {
             actor.isolate = false;
-        } else if !actor.isolate {
+        } else if !actor.isolate && self.proof.is_given() {
             for job in std::mem::take(&mut actor.retry) {
                 self.send(job);
             }
-        } else if self.in_flight.is_empty() && self.held.is_empty() {
+        } else if self.is_idle() {
             let job = actor.retry.remove(0);
             self.send(job);
         }
+    }
+
+    /// Whether nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.held.is_empty()
     }
 
     fn send(&mut self, job: Job) {
@@ -185,6 +202,7 @@ impl Session {
             .boxed(),
         );
         self.in_flight.insert(number, job);
+        self.proof.begin();
     }
 
     /// Whether a confirm is past its deadline while the channel should give it.
@@ -220,6 +238,7 @@ impl Session {
                 }
             };
             self.confirmed = true;
+            self.proof.give();
             let empty = message.is_none();
             if let Some(message) = message {
                 let id = message.delivery.properties.message_id();

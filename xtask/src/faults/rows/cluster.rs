@@ -4,12 +4,12 @@ use super::{Broker, Fault, Handlers, Row};
 use crate::{
     faults::{
         fleet::{Fleet, QUEUE, until},
-        making::{Making, Mark},
+        making::{Making, Mark, flows_since, times},
     },
     process::Result,
 };
 use pumasi_testkit::{
-    faults::ledger::{Event, Nature, Target, now, read_so_far},
+    faults::ledger::{Event, Nature, Target, now},
     rabbitmq::cluster::{Cluster, NODES},
 };
 use std::{thread::sleep, time::Duration};
@@ -193,15 +193,6 @@ fn has_tried_again(fleet: &Fleet<'_>) -> bool {
     times(fleet, again).is_ok_and(|times| !times.is_empty())
 }
 
-/// Whether something was accepted, and something started, after this time.
-fn flows_since(fleet: &Fleet<'_>, time: u64) -> bool {
-    let since = |what: fn(&Event) -> bool| {
-        times(fleet, what).is_ok_and(|times| times.last().is_some_and(|at| *at > time))
-    };
-    since(|event| matches!(event, Event::Accepted { .. }))
-        && since(|event| matches!(event, Event::Start { .. }))
-}
-
 /// The longest time without an accepted task, or without a start, between two times.
 fn stall(fleet: &Fleet<'_>, from: u64, to: u64) -> Result<Duration> {
     let longest = |what: fn(&Event) -> bool| -> Result<u64> {
@@ -218,11 +209,4 @@ fn stall(fleet: &Fleet<'_>, from: u64, to: u64) -> Result<Duration> {
     let accepted = longest(|event| matches!(event, Event::Accepted { .. }))?;
     let started = longest(|event| matches!(event, Event::Start { .. }))?;
     Ok(Duration::from_nanos(accepted.max(started)))
-}
-
-/// When such events were, in order.
-fn times(fleet: &Fleet<'_>, what: fn(&Event) -> bool) -> Result<Vec<u64>> {
-    let lines = read_so_far(&fleet.ledger_path()).map_err(|error| error.to_string())?;
-    let those = lines.iter().filter(|line| what(&line.event));
-    Ok(those.map(|line| line.at).collect())
 }

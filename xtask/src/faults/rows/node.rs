@@ -196,7 +196,8 @@ fn kill_broker(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     if !is_gone {
         return Err("the node was not killed".to_owned());
     }
-    making.bit(fleet, mark, "its port refused".to_owned())
+    making.bit(fleet, mark, "its port refused".to_owned())?;
+    making.until_it_flows(fleet)
 }
 
 /// Has the node close one connection of the row after the other.
@@ -240,7 +241,8 @@ fn stop_app(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     if !is_gone {
         return Err("the broker was not stopped".to_owned());
     }
-    making.bit(fleet, mark, "its port refused".to_owned())
+    making.bit(fleet, mark, "its port refused".to_owned())?;
+    making.until_it_flows(fleet)
 }
 
 /// The numbers in what a node said.

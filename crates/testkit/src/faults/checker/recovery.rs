@@ -20,10 +20,10 @@ pub(super) fn recovery(history: &History<'_>, fault: &Fault<'_>) -> Option<Durat
             let each = history.runs.values();
             each.flat_map(|runs| again(runs, fault)).max()
         }
-        Target::Producer => after(&mut answers(history)),
+        Target::Producer => after(&mut accepted(history)),
         Target::All => {
             let start = after(&mut history.runs.values().flatten().map(|run| run.start));
-            start.max(after(&mut answers(history)))
+            start.max(after(&mut accepted(history)))
         }
     };
     took.map(Duration::from_nanos)
@@ -46,7 +46,10 @@ fn again(runs: &[Run<'_>], fault: &Fault<'_>) -> Vec<u64> {
     again
 }
 
-fn answers<'a>(history: &'a History<'_>) -> impl Iterator<Item = u64> + 'a {
-    let calls = history.submits.values().flat_map(|submit| &submit.calls);
-    calls.filter_map(|(_, answer)| *answer)
+/// When each task was accepted first. That something was refused shows nothing.
+fn accepted<'a>(history: &'a History<'_>) -> impl Iterator<Item = u64> + 'a {
+    history
+        .submits
+        .values()
+        .filter_map(|submit| submit.accepted_at)
 }

@@ -147,6 +147,8 @@ fn a_fault_is_over_when_what_it_cut_was_started_again() {
     assert_eq!(recoveries(two), [Some(3), None]);
     let everyone = "start a w; close 1 all; bit 1; healed 1; accepted b; start a w";
     assert_eq!(recoveries(everyone), [Some(2)]);
+    let refused = "start a w; close 1 all; healed 1; refused b; start a w; bit 1; accepted c";
+    assert_eq!(recoveries(refused), [Some(4)]);
 }
 
 #[test]
