@@ -16,7 +16,7 @@ use pumasi_testkit::proxy::{Cut, Latency, Pace, Proxy, Spot, Trap, Way};
 use std::time::Instant;
 
 /// Enough for a busy machine, and far less than what a call without an answer takes.
-const AT_ONCE: Duration = Duration::from_secs(30);
+const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// Settings under which a call that gets no answer is waited for long enough to be noticed.
 fn patient(url: &str) -> ConnectionSettings {

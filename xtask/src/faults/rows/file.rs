@@ -175,7 +175,8 @@ fn cut_power_of_node(making: &Making<'_>, fleet: &mut Fleet<'_>) -> Result {
     })?;
     node.restart();
     making.healed(fleet, mark)?;
-    making.bit(fleet, mark, "what was not synced is gone".to_owned())
+    making.bit(fleet, mark, "what was not synced is gone".to_owned())?;
+    making.until_it_flows(fleet)
 }
 
 /// Cuts the power of a disk whose users stand still, ends them, and gives the power back.
