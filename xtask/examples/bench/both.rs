@@ -88,7 +88,7 @@ async fn submit_steadily(client: &Client, order: &Order, begun: Instant) {
 }
 
 /// When the task was submitted.
-fn stamp(payload: &[u8]) -> Duration {
+pub fn stamp(payload: &[u8]) -> Duration {
     let stamp = payload.first_chunk::<STAMP>().expect("a task of ours");
     Duration::from_nanos(u64::from_le_bytes(*stamp))
 }

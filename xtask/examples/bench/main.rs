@@ -15,6 +15,7 @@ mod gateway;
 mod place;
 mod plain;
 mod submit;
+mod wake;
 
 use pumasi_testkit::bench::Order;
 use pumasi_worker::handler::exec::lifeline;
@@ -30,7 +31,7 @@ async fn main() {
     };
     match order.work.as_str() {
         "prepare" => place::prepare(&order).await,
-        "clear" => place::clear(&order).await,
+        "clear" => plain::clear(&order).await,
         "submit-many" => submit::many(&order).await.print(),
         "submit-callers" => submit::callers(&order).await.print(),
         "submit-one" => submit::one(&order).await.print(),
@@ -42,6 +43,8 @@ async fn main() {
         "gateway" => gateway::submit(&order).await.print(),
         "http" => gateway::nothing(&order).await.print(),
         "http-server" => gateway::serve_nothing().await,
+        "wake" => wake::submit(&order).await.print(),
+        "wake-worker" => wake::worker(&order).await.print(),
         "plain-publish" => plain::publish(&order).await.print(),
         "plain-consume" => plain::consume(&order).await.print(),
         other => panic!("there is no work `{other}`"),

@@ -1,4 +1,4 @@
-//! Where the tasks go: the queue, filled before and emptied after what is measured.
+//! Where the tasks go: the queue, declared and filled before what is measured.
 
 use futures_util::{StreamExt, stream};
 use pumasi_common::{
@@ -32,13 +32,6 @@ pub async fn open(order: &Order) -> Arc<dyn Broker> {
 pub async fn prepare(order: &Order) {
     let broker = open(order).await;
     fill(&Client::new(Arc::clone(&broker)), order).await;
-    broker.close().await;
-}
-
-/// What is left would weigh on the next measurement.
-pub async fn clear(order: &Order) {
-    let broker = open(order).await;
-    broker.admin().purge(&queue()).await.unwrap();
     broker.close().await;
 }
 

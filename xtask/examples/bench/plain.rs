@@ -6,18 +6,32 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions,
+        ConfirmSelectOptions, QueueDeleteOptions,
     },
     types::FieldTable,
 };
 use pumasi_testkit::bench::{Measured, Order, Watch};
 use std::collections::VecDeque;
 
+/// Where its dead letters would be.
+const DEAD: &str = "bench.dead";
+
 async fn connect(order: &Order) -> Channel {
     let connection = Connection::connect(&order.at, ConnectionProperties::default())
         .await
         .unwrap();
     connection.create_channel().await.unwrap()
+}
+
+/// Deletes the queues: what is left in them would weigh on the next measurement, and on the disk.
+pub async fn clear(order: &Order) {
+    let channel = connect(order).await;
+    for queue in [QUEUE, DEAD] {
+        channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
+    }
 }
 
 /// With confirms: publish, and wait for the oldest confirm when the window is full.

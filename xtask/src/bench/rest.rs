@@ -1,11 +1,11 @@
-//! Small at rest: what a worker takes that has nothing to do, how soon it begins, and how large the
-//! programs are. These are plain figures, not ratios; what is aimed at is told beside them.
+//! Small at rest: what a worker takes that has nothing to do, how soon it begins and wakes, and how
+//! large the programs are. These are plain figures, not ratios; what is aimed at is told beside them.
 
 use super::{
     figures::{median, sorted},
     programs::Programs,
     stage::Stage,
-    works::{Bound, Place, start},
+    works::{Bound, Place, start, wake},
 };
 use crate::process::Result;
 use pumasi_testkit::{bench::usage::Usage, process::Service};
@@ -22,6 +22,9 @@ pub(super) const NAME: &str = "rest";
 /// How long a worker is left alone before it is looked at, and then looked at.
 const SETTLE: Duration = Duration::from_secs(3);
 pub(super) const LOOK: Duration = Duration::from_secs(20);
+
+/// How often a worker is woken.
+const WAKES: usize = 50;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,7 @@ pub(super) fn measure(
         facts.extend(idle(stage, &programs.pumasi, place, look)?);
     }
     facts.push(first_task(stage, rounds)?);
+    facts.push(woken(stage)?);
     for program in programs.shipped() {
         let bytes = std::fs::metadata(program).map_err(|error| error.to_string())?;
         let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -104,4 +108,17 @@ fn first_task(stage: &Stage<'_>, rounds: usize) -> Result<Fact> {
     let milliseconds = median(&sorted(differences)).ok_or("nothing was measured")?;
     let name = "start, one task and end, beyond C's".to_owned();
     Ok(fact(name, milliseconds, "ms", 100.0))
+}
+
+/// From a submit to the start of the handler, in a worker of another process that was idle.
+fn woken(stage: &Stage<'_>) -> Result<Fact> {
+    eprintln!("waking an idle worker");
+    let runs = stage.round(&wake(), WAKES, 1)?;
+    let latency = runs.first().and_then(|run| run.measured.latency);
+    let p50 = latency.ok_or("no worker was woken")?.p50_us / 1e3;
+    let name = format!(
+        "wake-up of an idle worker, p50, {}",
+        Place::Embedded.title()
+    );
+    Ok(fact(name, p50, "ms", 2.0))
 }

@@ -116,7 +116,7 @@ impl<'a> Stage<'a> {
         let last = said_all.lines().last().unwrap_or_default();
         let measured: Measured = serde_json::from_str(last)
             .map_err(|error| format!("{} said `{last}`: {error}", side.name))?;
-        if work.needs_rabbitmq() && !work.is_full {
+        if work.needs_rabbitmq() {
             let mut clear = Command::new(self.programs.of(preparer));
             clear
                 .args(["clear", at_side])

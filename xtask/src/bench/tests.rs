@@ -55,5 +55,5 @@ fn every_work_is_done_by_every_side() {
     }
     let stage = Stage::set(&programs, true).unwrap();
     let facts = rest::measure(&stage, &programs, 1, Duration::from_millis(200)).unwrap();
-    assert_eq!(facts.len(), 8, "{facts:?}");
+    assert_eq!(facts.len(), 9, "{facts:?}");
 }

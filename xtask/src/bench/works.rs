@@ -184,6 +184,14 @@ pub(super) fn start() -> Work {
     }
 }
 
+/// Waking a worker of another process that has nothing to do; ours alone.
+pub(super) fn wake() -> Work {
+    let mut work = Work::new("wake", "wake an idle worker", 256, ["wake", "wake"]);
+    work.place = Place::Embedded;
+    work.sides.truncate(1);
+    work
+}
+
 fn submits() -> Vec<Work> {
     use Bound::{AtLeast, AtMost};
     use Measure::{Cpu, P50, Rate};
