@@ -2,6 +2,7 @@
 
 pub mod usage;
 
+use crate::percentile::percentile;
 use serde::{Deserialize, Serialize};
 use std::{
     str::FromStr,
@@ -113,10 +114,7 @@ impl Latency {
     #[must_use]
     pub fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
-        let within = |percent: usize| {
-            let place = (times.len() * percent).div_ceil(100).max(1) - 1;
-            Some(times.get(place)?.as_secs_f64() * 1e6)
-        };
+        let within = |percent| Some(percentile(&times, percent)?.as_secs_f64() * 1e6);
         Some(Self {
             p50_us: within(50)?,
             p99_us: within(99)?,

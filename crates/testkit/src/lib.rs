@@ -19,6 +19,7 @@ pub mod faults;
 pub mod golden;
 pub mod http;
 pub mod model;
+pub mod percentile;
 pub mod process;
 pub mod proxy;
 pub mod rabbitmq;

@@ -14,6 +14,7 @@ mod signs;
 mod tests;
 
 use super::ledger::Line;
+use crate::percentile::percentile;
 use history::History;
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
@@ -156,8 +157,7 @@ impl Report {
     pub fn recovered_within(&self, percent: usize) -> Option<Duration> {
         let mut took: Vec<_> = self.faults.iter().filter_map(|fault| fault.took).collect();
         took.sort_unstable();
-        let place = (took.len() * percent).div_ceil(100).max(1) - 1;
-        took.get(place).copied()
+        percentile(&took, percent)
     }
 }
 

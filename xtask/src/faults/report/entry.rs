@@ -3,7 +3,10 @@
 
 use super::super::{Done, IS_RELEASE, Profile};
 use crate::process::{Result, said};
-use pumasi_testkit::faults::checker::{Report, Verdict, Violation};
+use pumasi_testkit::{
+    faults::checker::{Report, Verdict, Violation},
+    percentile::percentile,
+};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 
@@ -103,10 +106,7 @@ impl Entry {
     /// p50 and p99 of the recoveries, and what was aimed at: `0.05 s / 0.07 s (goal 1 s)`. A
     /// machine that does other things besides misses it, so that is told and not judged.
     pub(super) fn recovery(&self) -> String {
-        let within = |percent: usize| {
-            let place = (self.recoveries.len() * percent).div_ceil(100).max(1) - 1;
-            self.recoveries.get(place).copied()
-        };
+        let within = |percent| percentile(&self.recoveries, percent);
         let seconds = |ms: u64| format!("{:.2} s", Duration::from_millis(ms).as_secs_f64());
         let shown = |ms: Option<u64>| ms.map_or_else(|| "–".to_owned(), seconds);
         let (half, most) = (within(50), within(99));
