@@ -14,7 +14,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
     status: u16,
-    title: String,
+    pub(super) title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +59,12 @@ impl Problem {
 
     pub(super) fn coded(mut self, code: ErrorCode) -> Self {
         self.code = Some(code.to_string());
+        self
+    }
+
+    /// With what to do.
+    pub(super) fn detailed(mut self, detail: &str) -> Self {
+        self.detail = Some(detail.to_owned());
         self
     }
 

@@ -183,3 +183,53 @@ fn accepted(producer: &Producer) -> String {
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()["id"].as_str().unwrap().to_owned()
 }
+
+#[test]
+fn an_accepted_task_has_a_place_where_it_can_be_asked_after() {
+    let producer = Producer::embedded(&[]);
+    for (id, path) in [
+        ("order-7", "/v1/tasks/order-7"),
+        ("a%2Fb%3F%23", "/v1/tasks/a%2Fb%3F%23"),
+        ("%EA%B0%80", "/v1/tasks/%EA%B0%80"),
+    ] {
+        let answer = request(producer.gateway, &format!("{POST}?id={id}"), "", "x");
+        assert_eq!(answer.status, 202, "{answer:?}");
+        // The head is kept in lower case.
+        assert_eq!(answer.header("location"), Some(&*path.to_lowercase()));
+        let known = request(producer.gateway, &format!("GET {path}"), "", "");
+        check_problem(&known, 501, "no records");
+        assert_eq!(known.json()["id"], answer.json()["id"]);
+    }
+    let answer = request(producer.gateway, "GET /v1/tasks/a%20b", "", "");
+    check_problem(&answer, 400, "invalid task id");
+}
+
+#[test]
+fn an_idempotency_key_is_the_id_of_the_task() {
+    on_every_broker(|producer| {
+        let ask = |query: &str, headers: &str| {
+            request(producer.gateway, &format!("{POST}{query}"), headers, "x")
+        };
+        for (query, headers) in [
+            ("", "Idempotency-Key: order-7\r\n"),
+            ("", "idempotency-key: \"order-7\"\r\n"),
+            ("?id=order-7", "Idempotency-Key: order-7\r\n"),
+        ] {
+            let answer = ask(query, headers);
+            assert_eq!(answer.status, 202, "{answer:?}");
+            assert_eq!(answer.json()["id"], "order-7");
+        }
+        for (query, headers, title) in [
+            ("?id=order-8", "Idempotency-Key: order-7\r\n", "differ"),
+            ("", "Idempotency-Key: a b\r\n", "invalid task id `a b`"),
+            ("", "Idempotency-Key:\r\n", "it is empty"),
+            (
+                "",
+                "Idempotency-Key: a\r\nIdempotency-Key: a\r\n",
+                "more than once",
+            ),
+        ] {
+            check_problem(&ask(query, headers), 400, title);
+        }
+    });
+}
