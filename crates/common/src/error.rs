@@ -43,7 +43,7 @@ pub enum ErrorCode {
     SubmitUnavailable = 4005,
     /// The task was sent and its confirm never came; it may exist.
     SubmitUnknown = 4006,
-    /// A line of an input file is malformed.
+    /// A task given as JSON is malformed.
     InputMalformed = 4007,
     /// The consumer cannot start.
     ConsumeFailed = 5001,

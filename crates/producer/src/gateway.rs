@@ -8,6 +8,7 @@
 
 mod body;
 mod config;
+mod media;
 mod parts;
 mod problem;
 mod submit;
@@ -43,6 +44,8 @@ pub fn routes(client: Client, config: &GatewayConfig) -> Router {
     let bodies = Bodies::new(config);
     Router::new()
         .route("/v1/queues/{queue}/tasks", post(submit::to_queue))
+        .route("/v1/topics/{topic}", post(submit::to_topic))
+        .route("/v1/tasks", post(submit::from_json))
         .route("/v1/tasks/{id}", get(submit::record))
         .route_layer(middleware::from_fn(trace::traced))
         .fallback(unknown_path)

@@ -1,9 +1,11 @@
 //! Submit → publish: the client library and the HTTP gateway.
 //!
-//! See [`Client::submit`] first; [`jsonl`] reads tasks from files, [`gateway`] from HTTP;
+//! See [`Client::submit`] first; [`jsonl`] reads tasks from files, [`gateway`] from HTTP,
+//! both with [`envelope`];
 //! [`service`] is the gateway as a process.
 
 pub mod client;
+pub mod envelope;
 pub mod gateway;
 pub mod jsonl;
 pub mod service;

@@ -24,6 +24,12 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[from_request(via(Path), rejection(Problem))]
 pub(super) struct Named(pub(super) String);
 
+/// A query that says nothing: what is said elsewhere is not ignored here.
+#[derive(Deserialize, FromRequestParts)]
+#[from_request(via(Query), rejection(Problem))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 impl From<PathRejection> for Problem {
     fn from(error: PathRejection) -> Self {
         Self::argument(error.status(), error.body_text())

@@ -11,7 +11,7 @@ use serde::Serialize;
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// A problem document (RFC 9457).
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     status: u16,
     pub(super) title: String,
@@ -57,14 +57,19 @@ impl Problem {
         Self::request(status, title).coded(ErrorCode::ArgumentInvalid)
     }
 
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self
+    }
+
     pub(super) fn coded(mut self, code: ErrorCode) -> Self {
         self.code = Some(code.to_string());
         self
     }
 
     /// With what to do.
-    pub(super) fn detailed(mut self, detail: &str) -> Self {
-        self.detail = Some(detail.to_owned());
+    pub(super) fn detailed(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 

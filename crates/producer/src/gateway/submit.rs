@@ -3,18 +3,20 @@
 use super::{
     Gateway,
     body::Held,
-    parts::{Named, SubmitQuery},
+    media,
+    parts::{Named, Nothing, SubmitQuery, idempotency_key, one_id},
     problem::Problem,
     trace::Origin,
 };
+use crate::{envelope, start, submit::SubmitError};
 use axum::{
     Extension, Json,
     extract::{Request as HttpRequest, State},
-    http::{HeaderName, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pumasi_common::{Publication, PublishOutcome, QueueName, TaskId};
+use pumasi_common::{Publication, PublishOutcome, QueueName, TaskId, TopicName};
 use serde::Serialize;
 
 /// The answer to an accepted submit.
@@ -35,14 +37,49 @@ pub(super) async fn to_queue(
     let mut asked = query.into_request(request.headers())?;
     let (payload, held) = gateway.bodies.read(request.into_body()).await?;
     asked.payload = payload;
-    let publication = asked
-        .to_queue(&queue)
-        .map_err(|error| Problem::of(&error))?;
-    publish(&gateway, &origin, publication, held).await
+    publish(&gateway, &origin, asked.to_queue(&queue), held).await
+}
+
+/// An event for every subscription of a topic: any body.
+pub(super) async fn to_topic(
+    State(gateway): State<Gateway>,
+    Extension(origin): Extension<Origin>,
+    Named(topic): Named,
+    query: SubmitQuery,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    let topic = TopicName::new(&topic).map_err(|error| Problem::of(&error))?;
+    let mut asked = query.into_request(request.headers())?;
+    if asked.start.is_some() {
+        let title = "an event is ready at once: it has no `delay` and no `at`".to_owned();
+        return Err(Problem::argument(StatusCode::BAD_REQUEST, title));
+    }
+    let (payload, held) = gateway.bodies.read(request.into_body()).await?;
+    asked.payload = payload;
+    publish(&gateway, &origin, asked.to_topic(&topic), held).await
+}
+
+/// A task as one JSON object.
+pub(super) async fn from_json(
+    State(gateway): State<Gateway>,
+    Extension(origin): Extension<Origin>,
+    _: Nothing,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    media::require(request.headers(), media::JSON)?;
+    let key = idempotency_key(request.headers())?;
+    let (body, held) = gateway.bodies.read(request.into_body()).await?;
+    // A JSON payload is a part of the body and takes no room beside it.
+    let (mut asked, queue) = envelope::read(&body, |part| body.slice_ref(part), start::instant)
+        .map_err(|error| malformed(&error))?;
+    drop(body);
+    let queue = queue.ok_or_else(no_queue)?;
+    asked.id = one_id(asked.id, key)?;
+    publish(&gateway, &origin, asked.to_queue(&queue), held).await
 }
 
 /// What is known of a task: nothing, so far.
-pub(super) async fn record(Named(id): Named) -> Problem {
+pub(super) async fn record(Named(id): Named, _: Nothing) -> Problem {
     match TaskId::new(&id) {
         Err(error) => Problem::of(&error),
         Ok(id) => Problem::request(
@@ -54,22 +91,40 @@ pub(super) async fn record(Named(id): Named) -> Problem {
     }
 }
 
+/// JSON that is no task. What is not JSON at all is a bad request.
+fn malformed(error: &envelope::Malformed) -> Problem {
+    let problem = Problem::of(error);
+    match error.is_json {
+        true => problem,
+        false => problem.with_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn no_queue() -> Problem {
+    malformed(&"it names no `queue`".to_owned().into())
+}
+
 /// Publishes a task and answers when the broker has confirmed it. The room that its body takes is
 /// free again after that.
 async fn publish(
     gateway: &Gateway,
     origin: &Origin,
-    mut publication: Publication,
+    publication: Result<Publication, SubmitError>,
     held: Held,
 ) -> Result<Response, Problem> {
+    let mut publication = publication.map_err(|error| Problem::of(&error))?;
     origin.mark(&mut publication);
     let outcome = gateway.client.submit(publication).await;
     drop(held);
+    let id = accepted(outcome)?;
+    let location = [(header::LOCATION, path_of(&id))];
+    Ok((StatusCode::ACCEPTED, location, Json(Accepted { id: &id })).into_response())
+}
+
+/// The id of a task that the broker has confirmed.
+fn accepted(outcome: PublishOutcome) -> Result<TaskId, Problem> {
     match outcome {
-        PublishOutcome::Accepted(id) => {
-            let location: [(HeaderName, String); 1] = [(header::LOCATION, path_of(&id))];
-            Ok((StatusCode::ACCEPTED, location, Json(Accepted { id: &id })).into_response())
-        }
+        PublishOutcome::Accepted(id) => Ok(id),
         PublishOutcome::Refused(id, refusal) => Err(Problem::of(&refusal).about(&id)),
         PublishOutcome::Unknown(id, why) => Err(Problem::of(&why).about(&id)),
     }

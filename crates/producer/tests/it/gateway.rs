@@ -233,3 +233,90 @@ fn an_idempotency_key_is_the_id_of_the_task() {
         }
     });
 }
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn a_task_as_json_is_the_one_that_a_line_of_a_file_would_be() {
+    on_every_broker(|producer| {
+        let ask =
+            |headers: &str, body: &str| request(producer.gateway, "POST /v1/tasks", headers, body);
+        for body in [
+            r#"{"queue":"tasks","payload":{"n":1},"kind":"k","headers":{"h":"v"}}"#,
+            r#"{"queue":"tasks","text":"words","timeout":"30s","attempts":3}"#,
+            r#"{"queue":"tasks","base64":"AP8=","content_type":"image/png","expires":"1h"}"#,
+            r#"{"queue":"tasks","payload":null,"delay":"1h","id":"order-7"}"#,
+        ] {
+            let answer = ask(JSON, body);
+            assert_eq!(answer.status, 202, "{answer:?}");
+            let id = answer.json()["id"].as_str().unwrap().to_owned();
+            assert_eq!(answer.header("location"), Some(&*format!("/v1/tasks/{id}")));
+        }
+        let keyed = format!("{JSON}Idempotency-Key: order-8\r\n");
+        let answer = ask(&keyed, r#"{"queue":"tasks","text":"x"}"#);
+        assert_eq!(answer.json()["id"], "order-8");
+        let answer = ask(&keyed, r#"{"queue":"tasks","text":"x","id":"order-9"}"#);
+        check_problem(&answer, 400, "differ");
+        until("four tasks", || producer.ready("tasks") == 4);
+    });
+}
+
+#[test]
+fn json_that_is_no_task_is_a_problem_that_says_what_is_wrong() {
+    let producer = Producer::embedded(&[]);
+    let ask =
+        |line: &str, headers: &str, body: &str| request(producer.gateway, line, headers, body);
+    for (body, status, title) in [
+        ("", 400, "EOF"),
+        ("{", 400, "EOF"),
+        ("{} {}", 400, "trailing"),
+        ("[]", 422, "not a task"),
+        ("{}", 422, "no `payload`"),
+        (r#"{"queue":"tasks","payload":1,"colour":2}"#, 422, "colour"),
+        (r#"{"queue":"a b","payload":1}"#, 422, "invalid queue name"),
+        (r#"{"payload":1}"#, 422, "names no `queue`"),
+        (
+            r#"{"queue":"tasks","text":"","priority":10}"#,
+            422,
+            "0 to 9",
+        ),
+        (r#"{"queue":"nowhere","text":""}"#, 404, "nowhere"),
+    ] {
+        check_problem(&ask("POST /v1/tasks", JSON, body), status, title);
+    }
+    let good = r#"{"queue":"tasks","payload":1}"#;
+    for (headers, title) in [
+        ("", "no `Content-Type`"),
+        ("Content-Type: text/plain\r\n", "text/plain"),
+        (
+            "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+            "gzip",
+        ),
+    ] {
+        let answer = ask("POST /v1/tasks", headers, good);
+        check_problem(&answer, 415, title);
+        assert!(answer.json()["detail"].is_string(), "{answer:?}");
+    }
+    check_problem(&ask("POST /v1/tasks?id=x", JSON, good), 400, "id");
+    assert_eq!(producer.ready("tasks"), 0);
+    assert_eq!(ask("POST /v1/tasks", JSON, good).status, 202);
+}
+
+#[test]
+fn an_event_goes_to_every_subscription_of_its_topic() {
+    on_every_broker(|producer| {
+        let ask = |line: &str| request(producer.gateway, line, "", "x");
+        let answer = ask("POST /v1/topics/orders?kind=paid&id=order-7");
+        assert_eq!(answer.status, 202, "{answer:?}");
+        assert_eq!(answer.json()["id"], "order-7");
+        for queue in ["orders.mail", "orders.audit"] {
+            until("an event", || producer.ready(queue) == 1);
+        }
+        check_problem(&ask("POST /v1/topics/nowhere"), 404, "nowhere");
+        check_problem(&ask("POST /v1/topics/a%20b"), 400, "invalid topic name");
+        for start in ["delay=1s", "at=2030-12-24T18:00:00Z"] {
+            let answer = ask(&format!("POST /v1/topics/orders?{start}"));
+            check_problem(&answer, 400, "ready at once");
+        }
+    });
+}

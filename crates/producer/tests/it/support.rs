@@ -4,10 +4,11 @@ use pumasi_testkit::process::Service;
 use std::{net::SocketAddr, process::Command};
 use tempfile::TempDir;
 
-/// Its queues; the third never gets a task that counts.
+/// Its queues, of which the third never gets a task that counts, and a topic.
 const QUEUES: &str = "[[queues]]\nname = \"tasks\"\n\
                       [[queues]]\nname = \"small\"\nlength_max = 2\n\
-                      [[queues]]\nname = \"other\"\n";
+                      [[queues]]\nname = \"other\"\n\
+                      [[topics]]\nname = \"orders\"\nsubscriptions = [\"mail\", \"audit\"]\n";
 
 /// A running producer.
 pub(crate) struct Producer {

@@ -20,9 +20,10 @@ pub(crate) struct Submit {
         conflicts_with = "file"
     )]
     pub(crate) words: Vec<String>,
-    /// A file of tasks, `-` for standard input. One JSON object per line: {"payload": any JSON} or
-    /// {"text": "…"}, and as needed kind, id, queue, headers, delay or at, expires, timeout, priority,
-    /// attempts. The flags of these names count for lines that do not say it themselves
+    /// A file of tasks, `-` for standard input. One JSON object per line: {"payload": any JSON},
+    /// {"text": "…"} or {"base64": "…"}, and as needed kind, id, queue, content_type, headers, delay or
+    /// at, expires, timeout, priority, attempts. The flags of these names count for lines that do not
+    /// say it themselves
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What to do with a malformed line of the file

@@ -123,11 +123,6 @@ fn next_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u
 }
 
 fn task(number: u64, line: &[u8], defaults: &Defaults) -> Result<Publication, LineError> {
-    // Some editors begin a file with this mark.
-    let line = match line.strip_prefix(b"\xef\xbb\xbf") {
-        Some(rest) if number == 1 => rest,
-        _ => line,
-    };
     let (mut request, queue) = jsonl::read_line(number, line)?;
     let given = &defaults.request;
     request.kind = request.kind.or_else(|| given.kind.clone());
