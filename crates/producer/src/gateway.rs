@@ -6,6 +6,7 @@
 //!
 //! See [`routes`] first; each request passes `trace`, then `submit`.
 
+mod batch;
 mod body;
 mod config;
 mod media;
@@ -46,6 +47,7 @@ pub fn routes(client: Client, config: &GatewayConfig) -> Router {
         .route("/v1/queues/{queue}/tasks", post(submit::to_queue))
         .route("/v1/topics/{topic}", post(submit::to_topic))
         .route("/v1/tasks", post(submit::from_json))
+        .route("/v1/tasks/batch", post(batch::submit))
         .route("/v1/tasks/{id}", get(submit::record))
         .route_layer(middleware::from_fn(trace::traced))
         .fallback(unknown_path)

@@ -2,6 +2,8 @@
 //!
 //! See [`serve`]. The routes limit what is theirs: the size of a body and the time it may take.
 
+mod stall;
+
 use crate::shutdown::Shutdown;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -10,6 +12,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use stall::Stall;
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -28,7 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 pub struct Limits {
     /// Most connections at once; others wait in the system's queue.
     pub connections_max: NonZeroU16,
-    /// Longest wait for the head of a request, and so the longest idle life of a connection.
+    /// Longest wait for the head of a request, and so the longest idle life of a connection; also
+    /// for a client to read on where an answer waits for it.
     pub head_timeout: Duration,
     /// Longest wait for requests under way when the server stops.
     pub drain_timeout: Duration,
@@ -79,7 +83,7 @@ impl Server {
             .header_read_timeout(self.head_timeout)
             .max_buf_size(READ_AHEAD_BYTES)
             .serve_connection(
-                TokioIo::new(stream),
+                TokioIo::new(Stall::new(stream, self.head_timeout)),
                 TowerToHyperService::new(self.router.clone()),
             );
         let connection = self.graceful.watch(connection);

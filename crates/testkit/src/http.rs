@@ -57,6 +57,26 @@ impl Connection {
         let _ = self.0.write_all(bytes.as_ref());
     }
 
+    /// Sends these bytes; `false` where the peer has closed.
+    #[must_use]
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Reads until this text has come; `false` where the end or the limit comes first.
+    #[must_use]
+    pub fn reads(&mut self, text: &str) -> bool {
+        let mut read = Vec::new();
+        let mut part = [0; 4096];
+        while let Ok(count @ 1..) = self.0.read(&mut part) {
+            read.extend_from_slice(&part[..count]);
+            if String::from_utf8_lossy(&read).contains(text) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sends a head that announces a body of this many bytes, and waits until it is asked for.
     ///
     /// # Panics

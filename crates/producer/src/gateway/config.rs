@@ -10,15 +10,15 @@ use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
 pub struct GatewayConfig {
     /// Where it listens. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// The largest request body. Default 8 MiB.
+    /// The largest request body, and the largest line of a batch. Default 8 MiB.
     #[serde(with = "field::size")]
     pub body_bytes_max: usize,
     /// Most bytes of request bodies held at once, while they arrive and until the broker has
-    /// confirmed them; a request beyond is answered 503. Default 64 MiB.
+    /// confirmed them; a request beyond is answered 503, a batch waits. Default 64 MiB.
     #[serde(with = "field::size")]
     pub bodies_bytes_max: usize,
-    /// Longest wait for the head of a request and, after it, for its body. An idle connection is
-    /// closed after it. Default 30 s.
+    /// Longest wait for the head of a request and, after it, for its body, or for a batch to go on;
+    /// and for a client to read on. An idle connection is closed after it. Default 30 s.
     #[serde(with = "field::duration")]
     pub request_timeout: Duration,
     /// Most connections at once, 1–65,535. Default 1,000.

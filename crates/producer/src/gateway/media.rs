@@ -6,6 +6,14 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 /// The media types of one JSON object.
 pub(super) const JSON: &[&str] = &["application/json"];
 
+/// The media types of JSON lines. Nobody has registered one.
+pub(super) const LINES: &[&str] = &[
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+];
+
 /// Refuses a body that does not say that it is of one of these types, or is compressed. What a
 /// browser sends to other sites unasked is never of them.
 pub(super) fn require(headers: &HeaderMap, types: &'static [&'static str]) -> Result<(), Problem> {

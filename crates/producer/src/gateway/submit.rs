@@ -8,13 +8,17 @@ use super::{
     problem::Problem,
     trace::Origin,
 };
-use crate::{envelope, start, submit::SubmitError};
+use crate::{
+    envelope, start,
+    submit::{Request, SubmitError},
+};
 use axum::{
     Extension, Json,
     extract::{Request as HttpRequest, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pumasi_common::{Publication, PublishOutcome, QueueName, TaskId, TopicName};
 use serde::Serialize;
@@ -69,11 +73,8 @@ pub(super) async fn from_json(
     media::require(request.headers(), media::JSON)?;
     let key = idempotency_key(request.headers())?;
     let (body, held) = gateway.bodies.read(request.into_body()).await?;
-    // A JSON payload is a part of the body and takes no room beside it.
-    let (mut asked, queue) = envelope::read(&body, |part| body.slice_ref(part), start::instant)
-        .map_err(|error| malformed(&error))?;
+    let (queue, mut asked) = task_of(&body)?;
     drop(body);
-    let queue = queue.ok_or_else(no_queue)?;
     asked.id = one_id(asked.id, key)?;
     publish(&gateway, &origin, asked.to_queue(&queue), held).await
 }
@@ -91,6 +92,15 @@ pub(super) async fn record(Named(id): Named, _: Nothing) -> Problem {
     }
 }
 
+/// Reads a task and its queue. A JSON payload is a part of the bytes and takes no room beside them.
+pub(super) fn task_of(json: &Bytes) -> Result<(QueueName, Request), Problem> {
+    let own = |part: &[u8]| json.slice_ref(part);
+    let (asked, queue) =
+        envelope::read(json, own, start::instant).map_err(|error| malformed(&error))?;
+    let queue = queue.ok_or_else(|| malformed(&"it names no `queue`".to_owned().into()))?;
+    Ok((queue, asked))
+}
+
 /// JSON that is no task. What is not JSON at all is a bad request.
 fn malformed(error: &envelope::Malformed) -> Problem {
     let problem = Problem::of(error);
@@ -98,10 +108,6 @@ fn malformed(error: &envelope::Malformed) -> Problem {
         true => problem,
         false => problem.with_status(StatusCode::BAD_REQUEST),
     }
-}
-
-fn no_queue() -> Problem {
-    malformed(&"it names no `queue`".to_owned().into())
 }
 
 /// Publishes a task and answers when the broker has confirmed it. The room that its body takes is
@@ -122,7 +128,7 @@ async fn publish(
 }
 
 /// The id of a task that the broker has confirmed.
-fn accepted(outcome: PublishOutcome) -> Result<TaskId, Problem> {
+pub(super) fn accepted(outcome: PublishOutcome) -> Result<TaskId, Problem> {
     match outcome {
         PublishOutcome::Accepted(id) => Ok(id),
         PublishOutcome::Refused(id, refusal) => Err(Problem::of(&refusal).about(&id)),

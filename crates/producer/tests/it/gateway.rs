@@ -23,7 +23,7 @@ fn check_problem(answer: &Answer, status: u16, title: &str) {
 }
 
 /// Runs a check on the embedded broker and on both RabbitMQ versions.
-fn on_every_broker(check: impl Fn(&Producer)) {
+pub(crate) fn on_every_broker(check: impl Fn(&Producer)) {
     check(&Producer::embedded(&[]));
     for version in Version::ALL {
         match version.available() {

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod batch;
 mod gateway;
 mod help;
 mod life;

@@ -1,6 +1,6 @@
 //! When the broker cannot take tasks: 503 with `Retry-After`, never a false 202.
 
-use crate::support::Producer;
+use crate::support::{Producer, alarm};
 use pumasi_testkit::{
     http::{probe, submit},
     process::until,
@@ -100,9 +100,4 @@ fn a_broker_under_a_memory_alarm_accepts_nothing_and_the_drain_waits_for_its_con
         assert_eq!(producer.service.wait(), Some(0));
         until("both tasks", || producer.ready("tasks") == 2);
     });
-}
-
-/// Raises or clears an alarm as the node's own monitors do.
-fn alarm(node: &RabbitMq, call: &str) {
-    node.ctl(&["eval", &format!("rabbit_alarm:{call}.")]);
 }

@@ -1,6 +1,6 @@
 //! A producer on a broker of its own.
 
-use pumasi_testkit::process::Service;
+use pumasi_testkit::{process::Service, rabbitmq::RabbitMq};
 use std::{net::SocketAddr, process::Command};
 use tempfile::TempDir;
 
@@ -76,4 +76,9 @@ pub(crate) fn command() -> Command {
         .env_clear()
         .env("PATH", "/usr/bin:/bin");
     command
+}
+
+/// Raises or clears an alarm as the node's own monitors do.
+pub(crate) fn alarm(node: &RabbitMq, call: &str) {
+    node.ctl(&["eval", &format!("rabbit_alarm:{call}.")]);
 }
