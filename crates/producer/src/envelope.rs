@@ -147,7 +147,7 @@ fn bytes_of(text: &str) -> Result<Bytes, String> {
 }
 
 /// The parser's text names the place and the key; the value that it may quote is left out.
-fn without_values(text: &str) -> String {
+pub(crate) fn without_values(text: &str) -> String {
     let text = match text.rsplit_once(", expected ") {
         Some((before, expected)) if before.starts_with("invalid ") => {
             let mut words = before.splitn(4, ' ');

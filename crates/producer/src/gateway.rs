@@ -4,11 +4,12 @@
 //! take it. Errors are `application/problem+json`. What a client may take of the process is
 //! limited: connections, time for head and body, bytes of a body and of all bodies.
 //!
-//! See [`routes`] first; each request passes `trace`, then `submit`.
+//! See [`routes`] first; each request passes `trace`, `keys`, then `submit` or `batch`.
 
 mod batch;
 mod body;
 mod config;
+mod keys;
 mod media;
 mod parts;
 mod problem;
@@ -16,6 +17,7 @@ mod submit;
 mod trace;
 
 pub use config::GatewayConfig;
+pub use keys::KeysError;
 
 use crate::Client;
 use axum::{
@@ -25,6 +27,7 @@ use axum::{
     routing::{get, post},
 };
 use body::Bodies;
+use keys::{Followed, Keys};
 use problem::Problem;
 use pumasi_common::{Diagnostic, ErrorCode, Retryability};
 use pumasi_service::{
@@ -32,6 +35,7 @@ use pumasi_service::{
     shutdown::Shutdown,
 };
 use std::net::SocketAddr;
+use tokio::task::JoinSet;
 
 /// What every request shares.
 #[derive(Clone, Debug)]
@@ -40,8 +44,8 @@ struct Gateway {
     bodies: Bodies,
 }
 
-/// The gateway's routes.
-pub fn routes(client: Client, config: &GatewayConfig) -> Router {
+/// The routes. Those that are layered need a key where there are keys.
+fn routes(client: Client, config: &GatewayConfig, keys: Keys) -> Router {
     let bodies = Bodies::new(config);
     Router::new()
         .route("/v1/queues/{queue}/tasks", post(submit::to_queue))
@@ -49,6 +53,7 @@ pub fn routes(client: Client, config: &GatewayConfig) -> Router {
         .route("/v1/tasks", post(submit::from_json))
         .route("/v1/tasks/batch", post(batch::submit))
         .route("/v1/tasks/{id}", get(submit::record))
+        .route_layer(middleware::from_fn_with_state(keys, keys::authenticated))
         .route_layer(middleware::from_fn(trace::traced))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -58,13 +63,14 @@ pub fn routes(client: Client, config: &GatewayConfig) -> Router {
 /// Serves until `stop`, then finishes the requests under way.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// When the address cannot be bound, or the file of keys cannot be used.
 pub async fn serve(
     client: Client,
     config: &GatewayConfig,
     stop: Shutdown,
-) -> Result<(), ListenError> {
-    let refuse = |source| ListenError {
+) -> Result<(), GatewayError> {
+    let (keys, followed) = Keys::open(config.keys_file.as_ref())?;
+    let refuse = |source| GatewayError::Listen {
         address: config.listen,
         source,
     };
@@ -78,29 +84,48 @@ pub async fn serve(
         head_timeout: config.request_timeout,
         drain_timeout: config.drain_timeout,
     };
-    http::serve(listener, routes(client, config), limits, stop).await;
+    // Ends with this function.
+    let mut following = JoinSet::new();
+    if let Some(followed) = followed {
+        following.spawn(Followed::follow(followed));
+    }
+    http::serve(listener, routes(client, config, keys), limits, stop).await;
     Ok(())
 }
 
-/// The gateway's address cannot be listened on.
+/// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve the gateway on {address}")]
-pub struct ListenError {
-    /// Where.
-    pub address: SocketAddr,
-    /// The system's words.
-    pub source: std::io::Error,
+pub enum GatewayError {
+    /// Its address cannot be listened on.
+    #[error("cannot serve the gateway on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Its file of keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
-impl Diagnostic for ListenError {
+impl Diagnostic for GatewayError {
     fn code(&self) -> ErrorCode {
-        ErrorCode::ConfigInvalid
+        match self {
+            Self::Listen { .. } => ErrorCode::ConfigInvalid,
+            Self::Keys(error) => error.code(),
+        }
     }
     fn retryability(&self) -> Retryability {
         Retryability::Permanent
     }
     fn help(&self) -> Option<String> {
-        Some("give `gateway.listen` an address of this host and a port that is free".to_owned())
+        match self {
+            Self::Listen { .. } => Some(
+                "give `gateway.listen` an address of this host and a port that is free".to_owned(),
+            ),
+            Self::Keys(error) => error.help(),
+        }
     }
 }
 

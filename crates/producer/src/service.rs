@@ -3,7 +3,7 @@
 
 use crate::{
     Client, GatewayConfig,
-    gateway::{self, ListenError},
+    gateway::{self, GatewayError},
 };
 use pumasi_common::{Broker, Diagnostic, ErrorCode, Retryability, broker::Health};
 use pumasi_service::{health, shutdown::Shutdown};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The gateway's address cannot be listened on.
+    /// The gateway cannot serve.
     #[error(transparent)]
-    Gateway(#[from] ListenError),
+    Gateway(#[from] GatewayError),
     /// The address for probes cannot be listened on.
     #[error(transparent)]
     Health(#[from] health::ListenError),

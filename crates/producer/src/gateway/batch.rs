@@ -8,18 +8,15 @@
 mod lines;
 
 use super::{
-    Gateway,
     body::{Held, least},
     media,
     parts::{Nothing, idempotency_key},
     problem::Problem,
-    submit,
-    trace::Origin,
+    submit::{self, Submitter},
 };
 use axum::{
-    Extension,
     body::Body,
-    extract::{Request as HttpRequest, State},
+    extract::Request as HttpRequest,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -63,8 +60,7 @@ type Part = (Bytes, Vec<Held>);
 
 /// Takes a batch. The answer begins with the first line, and goes on while lines come.
 pub(super) async fn submit(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<Origin>,
+    by: Submitter,
     _: Nothing,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
@@ -73,10 +69,10 @@ pub(super) async fn submit(
         let title = "a batch has no `Idempotency-Key`: give its lines an `id`".to_owned();
         return Err(Problem::argument(StatusCode::BAD_REQUEST, title));
     }
-    let lines = Lines::begin(request.into_body(), gateway.bodies.clone()).await?;
+    let lines = Lines::begin(request.into_body(), by.gateway.bodies.clone()).await?;
     let (send, receive) = mpsc::channel(PARTS_MAX);
     let mut work = JoinSet::new();
-    work.spawn(run(gateway, origin, lines, send).instrument(Span::current()));
+    work.spawn(by.run(lines, send).instrument(Span::current()));
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((kind, Body::from_stream(answer(receive, work))).into_response())
 }
@@ -99,19 +95,55 @@ fn answer(
     })
 }
 
-/// Submits the lines and hands over what became of them, until nobody wants to know.
-async fn run(gateway: Gateway, origin: Origin, lines: Lines, send: mpsc::Sender<Part>) {
-    let outcomes = lines
-        .into_stream()
-        .map(|line| one(&gateway, &origin, line))
-        .buffered(WINDOW)
-        .ready_chunks(TOGETHER);
-    let mut outcomes = pin!(outcomes);
-    while let Some(outcomes) = outcomes.next().await {
-        let text: String = outcomes.iter().map(line_of).collect();
-        let held = outcomes.into_iter().filter_map(|outcome| outcome.held);
-        if send.send((text.into(), held.collect())).await.is_err() {
-            return;
+impl Submitter {
+    /// Submits the lines and hands over what became of them, until nobody wants to know.
+    async fn run(self, lines: Lines, send: mpsc::Sender<Part>) {
+        let outcomes = lines
+            .into_stream(self.caller.clone())
+            .map(|line| self.submit(line))
+            .buffered(WINDOW)
+            .ready_chunks(TOGETHER);
+        let mut outcomes = pin!(outcomes);
+        while let Some(outcomes) = outcomes.next().await {
+            let text: String = outcomes.iter().map(line_of).collect();
+            let held = outcomes.into_iter().filter_map(|outcome| outcome.held);
+            if send.send((text.into(), held.collect())).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Submits one line. What the line held is enough for its outcome, so that nothing waits for room
+    /// whose end others wait for.
+    async fn submit(&self, line: Line) -> Outcome {
+        let Line { number, task, held } = line;
+        let published = async {
+            let json = task?;
+            let (queue, asked) = submit::task_of(&json)?;
+            self.caller.may_submit(&queue, asked.kind.as_ref())?;
+            drop(json);
+            let publication = asked.to_queue(&queue);
+            let mut publication = publication.map_err(|error| Problem::of(&error))?;
+            self.origin.mark(&mut publication);
+            Ok(self.gateway.client.submit(publication).await)
+        };
+        let (outcome, what) = match published.await {
+            Err(problem) => ("refused", What::Not(problem)),
+            Ok(outcome) => {
+                let word = match outcome {
+                    PublishOutcome::Accepted(_) => "accepted",
+                    PublishOutcome::Refused(..) => "refused",
+                    PublishOutcome::Unknown(..) => "unknown",
+                };
+                let accepted = submit::accepted(outcome).map(|id| What::Accepted { id });
+                (word, accepted.unwrap_or_else(What::Not))
+            }
+        };
+        Outcome {
+            line: number,
+            outcome,
+            what,
+            held: held.and_then(least),
         }
     }
 }
@@ -120,37 +152,4 @@ fn line_of(outcome: &Outcome) -> String {
     // Texts and numbers are always JSON.
     let json = serde_json::to_string(outcome).unwrap_or_default();
     json + "\n"
-}
-
-/// Submits one line. What the line held is enough for its outcome, so that nothing waits for room
-/// whose end others wait for.
-async fn one(gateway: &Gateway, origin: &Origin, line: Line) -> Outcome {
-    let Line { number, task, held } = line;
-    let published = async {
-        let json = task?;
-        let (queue, asked) = submit::task_of(&json)?;
-        drop(json);
-        let publication = asked.to_queue(&queue);
-        let mut publication = publication.map_err(|error| Problem::of(&error))?;
-        origin.mark(&mut publication);
-        Ok(gateway.client.submit(publication).await)
-    };
-    let (outcome, what) = match published.await {
-        Err(problem) => ("refused", What::Not(problem)),
-        Ok(outcome) => {
-            let word = match outcome {
-                PublishOutcome::Accepted(_) => "accepted",
-                PublishOutcome::Refused(..) => "refused",
-                PublishOutcome::Unknown(..) => "unknown",
-            };
-            let accepted = submit::accepted(outcome).map(|id| What::Accepted { id });
-            (word, accepted.unwrap_or_else(What::Not))
-        }
-    };
-    Outcome {
-        line: number,
-        outcome,
-        what,
-        held: held.and_then(least),
-    }
 }

@@ -2,7 +2,7 @@
 
 use pumasi_common::field;
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 /// Where the gateway listens and what it allows its clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,9 @@ use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
 pub struct GatewayConfig {
     /// Where it listens. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// A file of the keys that clients have to bring; read again whenever it changes. Default: none,
+    /// whoever reaches the gateway may submit.
+    pub keys_file: Option<PathBuf>,
     /// The largest request body, and the largest line of a batch. Default 8 MiB.
     #[serde(with = "field::size")]
     pub body_bytes_max: usize,
@@ -34,6 +37,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            keys_file: None,
             body_bytes_max: 8 * 1024 * 1024,
             bodies_bytes_max: 64 * 1024 * 1024,
             request_timeout: Duration::from_secs(30),

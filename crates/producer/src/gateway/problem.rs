@@ -5,7 +5,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pumasi_common::{Diagnostic, ErrorCode, TaskId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::time::Duration;
 
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -17,10 +18,16 @@ pub(super) struct Problem {
     pub(super) title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    code: Option<ErrorCode>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id: Option<TaskId>,
+    /// What a client without a key is told to bring.
+    #[serde(skip)]
+    challenge: Option<&'static str>,
+    /// When a client may come again, in seconds.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -37,8 +44,10 @@ impl Problem {
             status: status.as_u16(),
             title: error.to_string(),
             detail: error.help(),
-            code: Some(error.code().to_string()),
+            code: Some(error.code()),
             id: None,
+            challenge: None,
+            retry_after: None,
         }
     }
 
@@ -49,6 +58,8 @@ impl Problem {
             detail: None,
             code: None,
             id: None,
+            challenge: None,
+            retry_after: None,
         }
     }
 
@@ -57,13 +68,24 @@ impl Problem {
         Self::request(status, title).coded(ErrorCode::ArgumentInvalid)
     }
 
+    pub(super) fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        // Whoever comes a part of a second early would come in vain.
+        self.retry_after = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        self
+    }
+
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status.as_u16();
         self
     }
 
     pub(super) fn coded(mut self, code: ErrorCode) -> Self {
-        self.code = Some(code.to_string());
+        self.code = Some(code);
         self
     }
 
@@ -74,8 +96,16 @@ impl Problem {
     }
 
     pub(super) fn about(mut self, id: &TaskId) -> Self {
-        self.id = Some(id.as_str().to_owned());
+        self.id = Some(id.clone());
         self
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
+fn as_text<S: Serializer>(code: &Option<ErrorCode>, to: S) -> Result<S::Ok, S::Error> {
+    match code {
+        Some(code) => to.collect_str(code),
+        None => to.serialize_none(),
     }
 }
 
@@ -84,11 +114,16 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, kind);
+        if let Some(challenge) = self.challenge {
+            let challenge = HeaderValue::from_static(challenge);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }

@@ -3,6 +3,7 @@
 use super::{
     Gateway,
     body::Held,
+    keys::Caller,
     media,
     parts::{Named, Nothing, SubmitQuery, idempotency_key, one_id},
     problem::Problem,
@@ -14,7 +15,7 @@ use crate::{
 };
 use axum::{
     Extension, Json,
-    extract::{Request as HttpRequest, State},
+    extract::{FromRequestParts, Request as HttpRequest, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -22,6 +23,36 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pumasi_common::{Publication, PublishOutcome, QueueName, TaskId, TopicName};
 use serde::Serialize;
+
+/// Whoever submits, and by what.
+#[derive(FromRequestParts)]
+#[from_request(state(Gateway))]
+pub(super) struct Submitter {
+    #[from_request(via(State))]
+    pub(super) gateway: Gateway,
+    #[from_request(via(Extension))]
+    pub(super) origin: Origin,
+    #[from_request(via(Extension))]
+    pub(super) caller: Caller,
+}
+
+impl Submitter {
+    /// Publishes a task and answers when the broker has confirmed it. The room that its body takes
+    /// is free again after that.
+    async fn publish(
+        &self,
+        publication: Result<Publication, SubmitError>,
+        held: Held,
+    ) -> Result<Response, Problem> {
+        let mut publication = publication.map_err(|error| Problem::of(&error))?;
+        self.origin.mark(&mut publication);
+        let outcome = self.gateway.client.submit(publication).await;
+        drop(held);
+        let id = accepted(outcome)?;
+        let location = [(header::LOCATION, path_of(&id))];
+        Ok((StatusCode::ACCEPTED, location, Json(Accepted { id: &id })).into_response())
+    }
+}
 
 /// The answer to an accepted submit.
 #[derive(Debug, Serialize)]
@@ -31,52 +62,55 @@ struct Accepted<'a> {
 
 /// A payload for a queue: any body.
 pub(super) async fn to_queue(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<Origin>,
+    by: Submitter,
     Named(queue): Named,
     query: SubmitQuery,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let queue = QueueName::new(&queue).map_err(|error| Problem::of(&error))?;
     let mut asked = query.into_request(request.headers())?;
-    let (payload, held) = gateway.bodies.read(request.into_body()).await?;
+    by.caller.may_submit(&queue, asked.kind.as_ref())?;
+    by.caller.take_turn()?;
+    let (payload, held) = by.gateway.bodies.read(request.into_body()).await?;
     asked.payload = payload;
-    publish(&gateway, &origin, asked.to_queue(&queue), held).await
+    by.publish(asked.to_queue(&queue), held).await
 }
 
 /// An event for every subscription of a topic: any body.
 pub(super) async fn to_topic(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<Origin>,
+    by: Submitter,
     Named(topic): Named,
     query: SubmitQuery,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let topic = TopicName::new(&topic).map_err(|error| Problem::of(&error))?;
     let mut asked = query.into_request(request.headers())?;
+    by.caller.may_publish(&topic, asked.kind.as_ref())?;
+    by.caller.take_turn()?;
     if asked.start.is_some() {
         let title = "an event is ready at once: it has no `delay` and no `at`".to_owned();
         return Err(Problem::argument(StatusCode::BAD_REQUEST, title));
     }
-    let (payload, held) = gateway.bodies.read(request.into_body()).await?;
+    let (payload, held) = by.gateway.bodies.read(request.into_body()).await?;
     asked.payload = payload;
-    publish(&gateway, &origin, asked.to_topic(&topic), held).await
+    by.publish(asked.to_topic(&topic), held).await
 }
 
 /// A task as one JSON object.
 pub(super) async fn from_json(
-    State(gateway): State<Gateway>,
-    Extension(origin): Extension<Origin>,
+    by: Submitter,
     _: Nothing,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     media::require(request.headers(), media::JSON)?;
     let key = idempotency_key(request.headers())?;
-    let (body, held) = gateway.bodies.read(request.into_body()).await?;
+    by.caller.take_turn()?;
+    let (body, held) = by.gateway.bodies.read(request.into_body()).await?;
     let (queue, mut asked) = task_of(&body)?;
     drop(body);
+    by.caller.may_submit(&queue, asked.kind.as_ref())?;
     asked.id = one_id(asked.id, key)?;
-    publish(&gateway, &origin, asked.to_queue(&queue), held).await
+    by.publish(asked.to_queue(&queue), held).await
 }
 
 /// What is known of a task: nothing, so far.
@@ -108,23 +142,6 @@ fn malformed(error: &envelope::Malformed) -> Problem {
         true => problem,
         false => problem.with_status(StatusCode::BAD_REQUEST),
     }
-}
-
-/// Publishes a task and answers when the broker has confirmed it. The room that its body takes is
-/// free again after that.
-async fn publish(
-    gateway: &Gateway,
-    origin: &Origin,
-    publication: Result<Publication, SubmitError>,
-    held: Held,
-) -> Result<Response, Problem> {
-    let mut publication = publication.map_err(|error| Problem::of(&error))?;
-    origin.mark(&mut publication);
-    let outcome = gateway.client.submit(publication).await;
-    drop(held);
-    let id = accepted(outcome)?;
-    let location = [(header::LOCATION, path_of(&id))];
-    Ok((StatusCode::ACCEPTED, location, Json(Accepted { id: &id })).into_response())
 }
 
 /// The id of a task that the broker has confirmed.

@@ -13,6 +13,7 @@
 mod batch;
 mod gateway;
 mod help;
+mod keys;
 mod life;
 mod limits;
 mod outage;

@@ -2,6 +2,7 @@
 
 use crate::gateway::{
     body::{Bodies, Held, least},
+    keys::Caller,
     problem::Problem,
 };
 use crate::jsonl::unmarked;
@@ -50,11 +51,12 @@ impl Lines {
         Ok(lines)
     }
 
-    /// The lines as they come. A body that stalls or breaks off ends with a line that says so.
-    pub(super) fn into_stream(self) -> impl Stream<Item = Line> {
-        stream::unfold(self, |mut lines| async move {
+    /// The lines as they come, each in its caller's turn. A body that stalls or breaks off ends with a line that says so.
+    pub(super) fn into_stream(self, caller: Caller) -> impl Stream<Item = Line> {
+        stream::unfold((self, caller), |(mut lines, caller)| async move {
             let line = lines.next().await?;
-            Some((line, lines))
+            caller.wait_turn().await;
+            Some((line, (lines, caller)))
         })
     }
 
