@@ -10,9 +10,10 @@ const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// A newer Debian with RabbitMQ 4.3 in it.
 const RABBITMQ_4: &str = "/var/cache/pumasi-testkit/rabbitmq-4";
 
-/// Clients of other libraries: a Python environment and a folder of node modules.
+/// Clients of other libraries: Python environments and a folder of node modules.
 const CLIENTS: &str = "/var/cache/pumasi-testkit/clients";
 const PIKA: &str = "pika==1.4.4";
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const AMQPLIB: &str = "amqplib@2.3.1";
 
 /// Installs a Debian package, or says that only root can.
@@ -44,7 +45,25 @@ pub(crate) fn librabbitmq() -> Result {
     Ok(())
 }
 
-/// Sets up the plain AMQP clients that tasks are exchanged with: pika, amqplib and amqp-tools.
+/// Sets up a Python environment that holds this version of a package.
+fn python(folder: &str, package: &str) -> Result {
+    let name = package.split("==").next().unwrap_or(package);
+    let version =
+        "import sys, importlib.metadata as m; n = sys.argv[1]; print(n + '==' + m.version(n))";
+    let is_there = format!("test \"$({folder}/bin/python3 -c \"{version}\" {name})\" = {package}");
+    if succeeds("sh", &["-c", &is_there]) {
+        return Ok(());
+    }
+    if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
+        apt("python3-venv")?;
+    }
+    run_with("python3", &["-m", "venv", "--clear", folder], &[])?;
+    let pip = format!("{folder}/bin/pip");
+    run_with(&pip, &["install", "--quiet", package], &[])
+}
+
+/// Sets up the clients of others: pika, amqplib and amqp-tools, plain AMQP clients that tasks are
+/// exchanged with, and schemathesis, which makes requests of the gateway's document.
 pub(crate) fn clients() -> Result {
     if !Path::new("/usr/bin/amqp-publish").exists() {
         apt("amqp-tools")?;
@@ -52,17 +71,8 @@ pub(crate) fn clients() -> Result {
     if !Path::new("/usr/bin/node").exists() {
         apt("nodejs")?;
     }
-    let python = format!("{CLIENTS}/python");
-    let pika = "from importlib.metadata import version as v; print('pika==' + v('pika'))";
-    let has_pika = format!("test \"$({python}/bin/python3 -c \"{pika}\")\" = {PIKA}");
-    if !succeeds("sh", &["-c", &has_pika]) {
-        if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
-            apt("python3-venv")?;
-        }
-        run_with("python3", &["-m", "venv", "--clear", &python], &[])?;
-        let pip = format!("{python}/bin/pip");
-        run_with(&pip, &["install", "--quiet", PIKA], &[])?;
-    }
+    python(&format!("{CLIENTS}/python"), PIKA)?;
+    python(&format!("{CLIENTS}/schemathesis"), SCHEMATHESIS)?;
     let js = format!("{CLIENTS}/js");
     let has_amqplib = format!(
         "grep -q '\"version\": \"{}\"' {js}/node_modules/amqplib/package.json",

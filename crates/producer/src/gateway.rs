@@ -11,6 +11,7 @@ mod body;
 mod config;
 mod keys;
 mod media;
+mod openapi;
 mod parts;
 mod problem;
 mod submit;
@@ -18,6 +19,7 @@ mod trace;
 
 pub use config::GatewayConfig;
 pub use keys::KeysError;
+pub use openapi::document;
 
 use crate::Client;
 use axum::{
@@ -44,7 +46,7 @@ struct Gateway {
     bodies: Bodies,
 }
 
-/// The routes. Those that are layered need a key where there are keys.
+/// The routes. Those before the layers need a key where there are keys. `openapi` documents them.
 fn routes(client: Client, config: &GatewayConfig, keys: Keys) -> Router {
     let bodies = Bodies::new(config);
     Router::new()
@@ -55,6 +57,7 @@ fn routes(client: Client, config: &GatewayConfig, keys: Keys) -> Router {
         .route("/v1/tasks/{id}", get(submit::record))
         .route_layer(middleware::from_fn_with_state(keys, keys::authenticated))
         .route_layer(middleware::from_fn(trace::traced))
+        .route("/v1/openapi.json", get(openapi::serve))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(Gateway { client, bodies })

@@ -16,5 +16,6 @@ mod help;
 mod keys;
 mod life;
 mod limits;
+mod openapi;
 mod outage;
 mod support;
