@@ -1,6 +1,13 @@
 //! The `[worker]` section of the configuration.
 
-use pumasi_common::{QueueName, RetryPolicy, RetryRules, TaskKind, field};
+mod handlers;
+mod networks;
+
+pub use handlers::{HandlerConfig, HttpConfig};
+pub use networks::Network;
+pub(crate) use networks::Networks;
+
+use pumasi_common::{QueueName, RetryPolicy, field};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     fmt,
@@ -76,31 +83,6 @@ impl Default for WorkerConfig {
     }
 }
 
-/// A program that handles a kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandlerConfig {
-    /// The kind; absent: the default handler, for tasks without a kind.
-    #[serde(default)]
-    pub kind: Option<TaskKind>,
-    /// Whether it also takes tasks of every kind that has no handler of its own. Default `false`:
-    /// such a task is moved to the dead letters. Needs `kind` to be absent.
-    #[serde(default)]
-    pub every_kind: bool,
-    /// The program and its arguments; no shell is involved.
-    pub exec: Vec<String>,
-    /// Longest run, where that differs from `worker.timeout`.
-    #[serde(
-        default,
-        with = "field::duration_option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub timeout: Option<Duration>,
-    /// When its failed tasks are tried again, where that differs from their queue's policy.
-    #[serde(default, skip_serializing_if = "RetryRules::is_empty")]
-    pub retry: RetryRules,
-}
-
 /// What becomes of a task of a kind that has no handler here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -110,13 +92,6 @@ pub enum Unknown {
     Dead,
     /// It is offered again later; the attempt is not counted.
     RequeueLater,
-}
-
-impl HandlerConfig {
-    /// What a person calls it.
-    fn shown(&self) -> &str {
-        self.kind.as_ref().map_or("default", TaskKind::as_str)
-    }
 }
 
 /// A task that nobody here can handle is not offered more often than this.
@@ -248,69 +223,7 @@ impl WorkerConfig {
             let shown = format!("{:?}", self.unknown_delay);
             problems.push(("worker.unknown_delay", shown, "at least 1s"));
         }
-        if let Some(handler) = self
-            .handlers
-            .iter()
-            .find(|it| it.timeout == Some(Duration::ZERO))
-        {
-            let value = format!("0s for `{}`", handler.shown());
-            problems.push(("worker.handlers", value, "a timeout of more than 0s"));
-        }
-        for (position, handler) in self.handlers.iter().enumerate() {
-            let mut earlier = self.handlers.iter().take(position);
-            if earlier.any(|other| other.kind == handler.kind) {
-                let value = format!("`{}` twice", handler.shown());
-                problems.push(("worker.handlers", value, "each kind once"));
-            }
-            if let (Some(kind), true) = (&handler.kind, handler.every_kind) {
-                problems.push((
-                    "worker.handlers",
-                    format!("true beside kind `{kind}`"),
-                    "one of the two",
-                ));
-            }
-            if handler.exec.is_empty() {
-                problems.push((
-                    "worker.handlers",
-                    handler.shown().to_owned(),
-                    "a program and its arguments in exec",
-                ));
-            }
-        }
+        problems.extend(handlers::problems(&self.handlers));
         problems
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn handlers_that_contradict_each_other_are_problems() {
-        let handler = |kind: Option<&str>, every_kind| HandlerConfig {
-            kind: kind.map(|kind| kind.parse().unwrap()),
-            every_kind,
-            exec: vec!["true".to_owned()],
-            timeout: None,
-            retry: RetryRules::default(),
-        };
-        let problems = |handlers| {
-            let config = WorkerConfig {
-                queues: vec![QueueName::new("q").unwrap()],
-                handlers,
-                ..WorkerConfig::default()
-            };
-            config.problems().len()
-        };
-        assert_eq!(
-            problems(vec![handler(Some("a"), false), handler(None, true)]),
-            0
-        );
-        assert_eq!(problems(vec![handler(Some("a"), true)]), 1);
-        assert_eq!(
-            problems(vec![handler(Some("a"), false), handler(Some("a"), false)]),
-            1
-        );
-        assert_eq!(problems(vec![handler(None, false), handler(None, true)]), 1);
     }
 }

@@ -18,7 +18,7 @@ pub enum Outcome {
         /// What happened.
         error: String,
         /// When it wants to be tried again; `None` leaves it to the policy.
-        retry_after: Option<Duration>,
+        retry_after: Option<RetryAfter>,
     },
     /// It said that no attempt can succeed.
     Rejected(String),
@@ -38,6 +38,16 @@ pub enum Outcome {
     Cancelled,
     /// It was ended because the worker stops.
     Interrupted,
+}
+
+/// When a task that failed wants to be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After this time, which counts instead of the policy's.
+    Exactly(Duration),
+    /// Not before this time. The policy's delay comes on top, so that tasks that were turned away
+    /// together do not come back together.
+    AtLeast(Duration),
 }
 
 impl Outcome {
@@ -196,15 +206,19 @@ impl Circumstances<'_> {
     }
 
     /// Another attempt, or, where none is left, a dead letter for this reason.
-    fn retry(&self, spent: DeadReason, error: &str, own: Option<Duration>) -> Decision {
+    fn retry(&self, spent: DeadReason, error: &str, own: Option<RetryAfter>) -> Decision {
         let attempt = self.task.attempt;
         let attempts_max = self.task.attempts_max.unwrap_or(self.policy.attempts_max);
         if attempt >= attempts_max {
             return self.dead(spent, error);
         }
-        let delay = own
-            .unwrap_or_else(|| self.policy.delay(attempt, self.chance))
-            .min(self.delay_max);
+        let of_policy = self.policy.delay(attempt, self.chance);
+        let delay = match own {
+            None => of_policy,
+            Some(RetryAfter::Exactly(own)) => own,
+            Some(RetryAfter::AtLeast(least)) => least.saturating_add(of_policy),
+        }
+        .min(self.delay_max);
         let mut copy = self.task.clone();
         copy.attempt = attempt.checked_add(1).unwrap_or(NonZeroU32::MAX);
         copy.failed_since = copy.failed_since.or(Some(self.now.as_secs()));

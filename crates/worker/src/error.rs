@@ -26,6 +26,14 @@ pub enum WorkerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The service of an HTTP handler cannot be used.
+    #[error("cannot use `{url}` as a handler: {problem}")]
+    Service {
+        /// The service's URL.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A handler may run longer than the broker lets a worker keep a task.
     #[error(
         "cannot work: a handler may run for {}, and the broker takes a task back after {}",
@@ -55,7 +63,9 @@ pub enum WorkerError {
 impl Diagnostic for WorkerError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Config { .. } | Self::AckTimeout { .. } => ErrorCode::ConfigInvalid,
+            Self::Config { .. } | Self::AckTimeout { .. } | Self::Service { .. } => {
+                ErrorCode::ConfigInvalid
+            }
             Self::Topology(error) => error.code(),
             Self::HandlerMissing { .. } => ErrorCode::HandlerMissing,
             Self::Consume(error) => error.code(),
@@ -70,6 +80,7 @@ impl Diagnostic for WorkerError {
             Self::Config { .. }
             | Self::AckTimeout { .. }
             | Self::HandlerMissing { .. }
+            | Self::Service { .. }
             | Self::Listen(_)
             | Self::Threads(_) => Retryability::Permanent,
         }
@@ -79,6 +90,10 @@ impl Diagnostic for WorkerError {
             Self::Config { key, .. } => Some(format!("set `{key}`; see `pumasi config show`")),
             Self::HandlerMissing { .. } => Some(
                 "give an absolute path or a program on the worker's PATH that is executable"
+                    .to_owned(),
+            ),
+            Self::Service { .. } => Some(
+                "give `ca_file` a file of certificates in PEM that this user may read, or install those of the system"
                     .to_owned(),
             ),
             Self::AckTimeout { .. } => Some(

@@ -2,8 +2,12 @@
 
 pub mod builtin;
 pub mod exec;
+pub mod http;
 
-use crate::{decide::Outcome, news::News};
+use crate::{
+    decide::{Outcome, RetryAfter},
+    news::News,
+};
 use pumasi_common::{
     QueueName, RetryRules, Task, TaskKind, broker::BoxFuture, outcome::Output, task::TraceContext,
 };
@@ -122,7 +126,7 @@ pub enum HandlerError {
         /// What happened.
         error: String,
         /// When it wants to be tried again; `None` leaves it to the policy.
-        retry_after: Option<Duration>,
+        retry_after: Option<RetryAfter>,
     },
     /// No attempt can succeed.
     Reject {
@@ -155,7 +159,16 @@ impl HandlerError {
     pub fn retry_after(error: impl fmt::Display, delay: Duration) -> Self {
         Self::Fail {
             error: error.to_string(),
-            retry_after: Some(delay),
+            retry_after: Some(RetryAfter::Exactly(delay)),
+        }
+    }
+
+    /// Failed now; another attempt may succeed, but not before this time, to which the policy's
+    /// delay is added. Attempts are counted all the same.
+    pub fn retry_not_before(error: impl fmt::Display, delay: Duration) -> Self {
+        Self::Fail {
+            error: error.to_string(),
+            retry_after: Some(RetryAfter::AtLeast(delay)),
         }
     }
 

@@ -24,7 +24,8 @@ mod orders;
 mod suspects;
 
 pub use builder::WorkerBuilder;
-pub use config::{AckMode, HandlerConfig, Prefetch, Unknown, WorkerConfig};
+pub use config::{AckMode, HandlerConfig, HttpConfig, Network, Prefetch, Unknown, WorkerConfig};
+pub use decide::RetryAfter;
 pub use error::WorkerError;
 pub use handler::{Context, Handler, HandlerError, HandlerResult, Handlers, Rules};
 pub use pumasi_common::outcome::Output;

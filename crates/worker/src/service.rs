@@ -2,9 +2,9 @@
 //! `pumasi-worker`.
 
 use crate::{
-    config::WorkerConfig,
+    config::{HandlerConfig, WorkerConfig},
     error::WorkerError,
-    handler::{Handlers, Rules, builtin, exec},
+    handler::{Handler, Handlers, Rules, builtin, exec, http},
     runtime::Worker,
 };
 use pumasi_common::{Broker, broker::Health};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// before anything is opened or declared.
 ///
 /// # Errors
-/// When a handler's program is missing.
+/// When a handler's program is missing, or the certificates for its service cannot be read.
 pub fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
     let mut handlers = Handlers::default();
     if config.handlers.is_empty() {
@@ -27,11 +27,11 @@ pub fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
         return Ok(handlers);
     }
     for handler in &config.handlers {
-        let exec = Arc::new(exec::Exec::new(&handler.exec)?);
+        let performer = performer(handler)?;
         match &handler.kind {
-            Some(kind) => handlers.set(kind.clone(), exec),
-            None if handler.every_kind => handlers.set_every(exec),
-            None => handlers.set_default(exec),
+            Some(kind) => handlers.set(kind.clone(), performer),
+            None if handler.every_kind => handlers.set_every(performer),
+            None => handlers.set_default(performer),
         }
         let rules = Rules {
             timeout: handler.timeout,
@@ -39,10 +39,18 @@ pub fn handlers(config: &WorkerConfig) -> Result<Handlers, WorkerError> {
         };
         handlers.set_rules(handler.kind.as_ref(), rules);
     }
-    if let Err(error) = exec::lifeline::start() {
+    let has_programs = config.handlers.iter().any(|it| it.http.is_none());
+    if has_programs && let Err(error) = exec::lifeline::start() {
         tracing::warn!(%error, "cannot watch over handler programs: they outlive a killed worker");
     }
     Ok(handlers)
+}
+
+fn performer(handler: &HandlerConfig) -> Result<Arc<dyn Handler>, WorkerError> {
+    Ok(match &handler.http {
+        Some(service) => Arc::new(http::Http::new(service)?),
+        None => Arc::new(exec::Exec::new(&handler.exec)?),
+    })
 }
 
 /// Runs a worker with its probes until `stop`, and closes the broker.

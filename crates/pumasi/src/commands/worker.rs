@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     settings::Settings,
 };
-use pumasi_common::{QueueName, RetryRules};
+use pumasi_common::QueueName;
 use pumasi_service::{process, shutdown, telemetry};
 use pumasi_worker::{HandlerConfig, service};
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -16,11 +16,9 @@ pub(super) async fn run(global: Global, arguments: Worker) -> Result<ExitCode, F
     let mut loaded = Settings::load_with(&global, overrides(&arguments))?;
     if !arguments.exec.is_empty() {
         loaded.value.worker.handlers = vec![HandlerConfig {
-            kind: None,
             every_kind: true,
             exec: arguments.exec,
-            timeout: None,
-            retry: RetryRules::default(),
+            ..HandlerConfig::default()
         }];
     }
     let settings = loaded.value;

@@ -100,7 +100,7 @@ fn copy(decision: Decision) -> Publication {
     }
 }
 
-fn failed(retry_after: Option<Duration>) -> Outcome {
+fn failed(retry_after: Option<RetryAfter>) -> Outcome {
     Outcome::Failed {
         error: "no route".to_owned(),
         retry_after,
@@ -133,14 +133,15 @@ fn a_handlers_own_delay_and_a_tasks_own_attempts_win_over_the_policy() {
     let queue = QueueName::new("q").unwrap();
     let mut sent = task();
     let hour = Duration::from_secs(3600);
-    let decision = decide(failed(Some(hour)), &on(&sent, &queue, Unknown::Dead));
+    let own = RetryAfter::Exactly(hour);
+    let decision = decide(failed(Some(own)), &on(&sent, &queue, Unknown::Dead));
     assert_eq!(copy(decision).delay, hour);
     let short = Circumstances {
         delay_max: Duration::from_secs(9),
         ..on(&sent, &queue, Unknown::Dead)
     };
     assert_eq!(
-        copy(decide(failed(Some(hour)), &short)).delay,
+        copy(decide(failed(Some(own)), &short)).delay,
         short.delay_max
     );
     sent.attempts_max = NonZeroU32::new(1);
@@ -150,6 +151,30 @@ fn a_handlers_own_delay_and_a_tasks_own_attempts_win_over_the_policy() {
     sent.attempt = NonZeroU32::new(8).unwrap();
     let decision = decide(failed(None), &on(&sent, &queue, Unknown::Dead));
     assert_eq!(word(&decision), "retry");
+}
+
+#[test]
+fn a_delay_that_is_a_minimum_is_never_undercut_and_spread_by_the_policy() {
+    let queue = QueueName::new("q").unwrap();
+    let sent = task();
+    let minute = Duration::from_secs(60);
+    let bound = RetryPolicy::default().delay_bound(sent.attempt);
+    for (chance, expected) in [(0, minute), (u32::MAX, minute + bound)] {
+        let on = Circumstances {
+            chance,
+            ..on(&sent, &queue, Unknown::Dead)
+        };
+        let least = failed(Some(RetryAfter::AtLeast(minute)));
+        assert_eq!(copy(decide(least, &on)).delay, expected);
+    }
+    let short = Circumstances {
+        delay_max: Duration::from_secs(9),
+        ..on(&sent, &queue, Unknown::Dead)
+    };
+    for least in [minute, Duration::MAX] {
+        let least = failed(Some(RetryAfter::AtLeast(least)));
+        assert_eq!(copy(decide(least, &short)).delay, short.delay_max);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub mod lifeline;
 mod output;
 
 use super::{Context, Handler, HandlerError, HandlerResult};
-use crate::error::WorkerError;
+use crate::{decide::RetryAfter, error::WorkerError};
 use directives::{Directive, Directives, is_directive};
 use output::{Tail, drain_tail};
 use pumasi_common::{TaskKind, broker::BoxFuture, outcome::Output};
@@ -120,7 +120,9 @@ impl Exec {
                 for directive in directives.read(piece) {
                     match directive {
                         Directive::Progress(text) => context.progress(text),
-                        Directive::RetryAfter(delay) => retry_after = Some(delay),
+                        Directive::RetryAfter(delay) => {
+                            retry_after = Some(RetryAfter::Exactly(delay));
+                        }
                     }
                 }
             };
@@ -163,7 +165,7 @@ fn report(
     status: ExitStatus,
     stdout: Tail,
     stderr: &Tail,
-    retry_after: Option<Duration>,
+    retry_after: Option<RetryAfter>,
 ) -> HandlerResult<Output> {
     use std::os::unix::process::ExitStatusExt;
     let shown = |what: String| {

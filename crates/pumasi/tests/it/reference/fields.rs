@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// A table of the configuration file.
 pub(crate) struct Section {
-    /// `broker`, or `queues[]` for a list of tables.
+    /// `broker`, or `queues[]` for a list of tables, or `queues[].retry` for a table in each.
     pub(crate) key: String,
     /// What the struct's own comment says.
     pub(crate) about: String,
@@ -18,13 +18,14 @@ pub(crate) struct Field {
 }
 
 /// Which struct each section is read into, in the order of the page.
-const SECTIONS: [(&str, &str); 9] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("broker", "ConnectionSettings"),
     ("queues[]", "QueueSpec"),
     ("topics[]", "TopicSpec"),
     ("worker", "WorkerConfig"),
     ("worker.retry", "RetryPolicy"),
     ("worker.handlers[]", "HandlerConfig"),
+    ("worker.handlers[].http", "HttpConfig"),
     ("gateway", "GatewayConfig"),
     ("health", "HealthConfig"),
     ("telemetry", "TelemetryConfig"),
@@ -36,6 +37,8 @@ pub(crate) fn sections() -> Vec<Section> {
     let nested: Vec<String> = sections
         .iter()
         .map(|section| section.key.trim_end_matches("[]").to_owned())
+        // A table in an entry of a list is named there, too.
+        .filter(|key| !key.contains("[]"))
         .collect();
     for section in &mut sections {
         let key = section.key.clone();

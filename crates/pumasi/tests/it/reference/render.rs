@@ -40,7 +40,9 @@ const LISTS: [(&str, &str); 3] = [
     (
         "worker.handlers[]",
         "kind = \"image.resize\"\nexec = [\"/bin/cat\", \"-\"]\n\
-         timeout = \"1m\"\nretry = { attempts_max = 3 }",
+         timeout = \"1m\"\nretry = { attempts_max = 3 }\n\n\
+         [[worker.handlers]]\nkind = \"image.tag\"\n\
+         http = { url = \"http://tagger.default.svc/tasks\" }",
     ),
 ];
 
@@ -55,11 +57,11 @@ sysexits; [each error code](../errors/README.md) names its own. What follows is 
 pub(crate) fn page(sections: &[Section], defaults: &BTreeMap<String, String>) -> String {
     let mut text = HEAD.to_owned();
     for section in sections {
-        let key = section.key.trim_end_matches("[]");
-        let title = if section.key == key {
-            format!("[{key}]")
-        } else {
+        let key = section.key.replace("[]", "");
+        let title = if section.key.ends_with("[]") {
             format!("[[{key}]]")
+        } else {
+            format!("[{key}]")
         };
         let (about, more) = section
             .about
@@ -75,7 +77,7 @@ pub(crate) fn page(sections: &[Section], defaults: &BTreeMap<String, String>) ->
             )
             .unwrap();
         }
-        let is_list = section.key != key;
+        let is_list = section.key.contains("[]");
         text.push_str(match is_list {
             true => "\n| key | meaning |\n|---|---|\n",
             false => "\n| key | default | meaning |\n|---|---|---|\n",
@@ -95,12 +97,14 @@ pub(crate) fn page(sections: &[Section], defaults: &BTreeMap<String, String>) ->
 /// The example file.
 pub(crate) fn example(sections: &[Section], defaults: &BTreeMap<String, String>) -> String {
     let mut text = EXAMPLE_HEAD.to_owned();
-    for section in sections {
+    // What belongs to an entry of a list stands in the list's own example.
+    for section in sections.iter().filter(|it| !it.key.contains("[].")) {
         let key = section.key.trim_end_matches("[]");
         if let Some((_, example)) = LISTS.iter().find(|(list, _)| *list == section.key) {
             write!(text, "\n#: [[{key}]]\n").unwrap();
             for line in example.lines() {
-                writeln!(text, "#: {line}").unwrap();
+                let mark = if line.is_empty() { "" } else { "#: " };
+                writeln!(text, "{mark}{line}").unwrap();
             }
             continue;
         }
