@@ -1,5 +1,9 @@
 //! Answers the probes of whoever runs the process: `/healthz` and `/readyz`.
 
+pub mod check;
+
+pub use check::Probe;
+
 use crate::{
     http::{self, Limits},
     shutdown::Shutdown,

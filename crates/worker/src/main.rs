@@ -2,8 +2,8 @@
 
 use pumasi_common::{Broker, ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
 use pumasi_service::{
-    config::{self, Layers},
-    health::HealthConfig,
+    config::{self, ConfigError, Layers, Loaded},
+    health::{HealthConfig, Probe, check::check},
     process,
     shutdown::{self, Shutdown},
     telemetry::{self, TelemetryConfig},
@@ -25,6 +25,17 @@ struct Cli {
     /// Broker URL: amqp://user@host:5672/vhost, amqps://…, or sqlite:PATH. There is no default
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// Only ask the process that runs with the same settings how it is, at health.listen; exit
+    /// status 0 for yes, 1 for no or no answer
+    #[arg(
+        long,
+        value_name = "PROBE",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "ready"
+    )]
+    check: Option<Probe>,
 }
 
 /// The sections of `pumasi.toml`; those of other processes are left to them.
@@ -53,23 +64,30 @@ fn main() -> ExitCode {
     if let Some(code) = lifeline::run_if_asked() {
         return code;
     }
-    match process::parse() {
-        Ok(cli) => process::main_with(run(cli)),
-        Err(code) => code,
+    let cli: Cli = match process::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match (load(&cli), cli.check) {
+        (Ok(loaded), Some(probe)) => check(&loaded.value.health, probe),
+        (Ok(loaded), None) => process::main_with(run(loaded)),
+        (Err(error), _) => process::Fatal::from(error).report(),
     }
 }
 
-async fn run(cli: Cli) -> Result<(), process::Fatal> {
-    let overrides = cli
-        .broker
-        .map(|url| ("broker.url".to_owned(), url))
-        .into_iter()
-        .collect();
-    let loaded = config::load::<Settings>(&Layers {
-        file: cli.config,
-        overrides,
+fn load(cli: &Cli) -> Result<Loaded<Settings>, ConfigError> {
+    let url = cli.broker.clone();
+    config::load(&Layers {
+        file: cli.config.clone(),
+        overrides: url
+            .map(|url| ("broker.url".to_owned(), url))
+            .into_iter()
+            .collect(),
         ..Layers::default()
-    })?;
+    })
+}
+
+async fn run(loaded: Loaded<Settings>) -> Result<(), process::Fatal> {
     let settings = &loaded.value;
     let mut problems = settings.broker.problems();
     problems.extend(settings.topology().problems());

@@ -67,7 +67,9 @@ pub async fn run(
     if let Some(address) = probes {
         let live = worker.live_consumers();
         let broker = Arc::clone(broker);
+        let stopping = stop.intake.clone();
         let ready = Arc::new(move || match broker.health() {
+            _ if stopping.is_cancelled() => Err("draining".to_owned()),
             Health::Down(problem) => Err(format!("the broker is away: {problem}")),
             Health::Up | Health::Blocked(_) if live.load(Ordering::Relaxed) == 0 => {
                 Err("no consumer".to_owned())

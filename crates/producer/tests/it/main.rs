@@ -18,4 +18,5 @@ mod life;
 mod limits;
 mod openapi;
 mod outage;
+mod probes;
 mod support;

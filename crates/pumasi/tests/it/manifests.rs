@@ -253,5 +253,9 @@ fn the_services_take_the_settings_that_compose_gives_them() {
         let least = if service == "producer" { 45 } else { 35 };
         assert!(grace > least, "{service}: {grace} s");
         assert_eq!(service_entry["read_only"], true);
+        // The images hold one program and no shell.
+        let check = ["CMD", &format!("/pumasi-{service}"), "--check"];
+        let given = &service_entry["healthcheck"]["test"];
+        assert_eq!(*given, serde_json::json!(check));
     }
 }

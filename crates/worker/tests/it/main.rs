@@ -20,6 +20,7 @@ mod lifecycle;
 mod logs;
 mod orders;
 mod outcomes;
+mod probes;
 mod races;
 mod retries;
 mod simulated;
