@@ -51,7 +51,8 @@ async fn overrun(node: &RabbitMq) {
     let took = since.elapsed();
     println!("{:?}: delivered again after {took:?}", node.version());
     assert!(took >= ALLOWED, "{took:?}");
-    assert!(took <= ALLOWED + Duration::from_secs(3), "{took:?}");
+    // By itself the broker allows half an hour.
+    assert!(took <= ALLOWED + Duration::from_secs(60), "{took:?}");
     assert!(consumer.is_live());
     // What came on the channel that ended is no longer ours, and settling it harms nobody.
     assert!(!slow.is_current());

@@ -41,7 +41,7 @@ async fn a_process_that_only_listens_is_woken_promptly() {
     waits.sort();
     println!("told after p50 {:?}, p95 {:?}", waits[10], waits[18]);
     // Far below the beat, which is the net for a lost wake.
-    assert!(waits[10] < Duration::from_millis(20), "{:?}", waits[10]);
+    assert!(waits[10] < Duration::from_millis(60), "{:?}", waits[10]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! Several processes at one store. A worker process is this test binary, run again.
 
-use crate::support::{LIMIT, accepted, consume, next, open, queue, submit, text, to_queue};
+use crate::support::{
+    LIMIT, accepted, consume, next, open, open_with, queue, settings, submit, text, to_queue,
+};
 use pumasi_common::{
-    Broker, QueueName, Settlement, Task,
+    Broker, ConnectionSettings, QueueName, Settlement, Task,
     outcome::{Outcome, Output},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,23 +81,21 @@ impl Drop for Worker {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_of_a_killed_worker_is_redelivered_within_a_second() {
+async fn a_task_of_a_killed_worker_is_redelivered_long_before_it_would_count_as_stalled() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let broker = open(&path).await;
+    let patient = ConnectionSettings {
+        stall_timeout: LIMIT * 3,
+        ..settings()
+    };
+    let broker = open_with(&patient, &path).await;
     let mut worker = Worker::start(&path);
     worker.says("READY");
     submit(&broker, "1").await;
     worker.says("HOLDS 1");
     let mut consumer = consume(&broker, &queue(), 1).await;
     worker.signal(Signal::KILL);
-    let killed = Instant::now();
     let delivery = next(&mut consumer).await;
-    assert!(
-        killed.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        killed.elapsed()
-    );
     assert_eq!(text(&delivery), "1");
     assert!(delivery.redelivered());
     assert_eq!(delivery.delivery_count(), 1);
@@ -155,5 +155,6 @@ async fn a_waiting_worker_in_another_process_is_woken_promptly() {
     }
     waits.sort();
     println!("wake p50 {:?}, p99 {:?}", waits[25], waits[49]);
-    assert!(waits[25] < Duration::from_millis(20), "{:?}", waits[25]);
+    // A worker that was not woken looks every 250 ms.
+    assert!(waits[25] < Duration::from_millis(60), "{:?}", waits[25]);
 }

@@ -24,7 +24,12 @@ pub(crate) fn settings() -> ConnectionSettings {
 
 /// A broker with the queue `q`.
 pub(crate) async fn open(path: &Path) -> Arc<SqliteBroker> {
-    let broker = SqliteBroker::open(&settings(), path).await.unwrap();
+    open_with(&settings(), path).await
+}
+
+/// A broker with the queue `q` and these settings.
+pub(crate) async fn open_with(settings: &ConnectionSettings, path: &Path) -> Arc<SqliteBroker> {
+    let broker = SqliteBroker::open(settings, path).await.unwrap();
     let topology = Topology::of_queues([queue()]);
     broker.ensure_topology(&topology).await.unwrap();
     broker
