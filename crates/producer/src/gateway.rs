@@ -77,9 +77,7 @@ pub async fn serve(
         address: config.listen,
         source,
     };
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(refuse)?;
+    let listener = http::listen(config.listen).map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     tracing::info!(%address, "gateway listening");
     let limits = Limits {

@@ -13,9 +13,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use stall::Stall;
-use std::{num::NonZeroU16, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,6 +25,11 @@ const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// How long to wait after the system gave no connection, as when it has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Most connections that the system holds until they are accepted; it may have a lower bound itself.
+/// The usual 128 are full in an instant when many clients come at once, and what comes then is reset
+/// without an answer.
+const BACKLOG: u32 = 4096;
 
 /// What a server allows its clients.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +41,21 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Longest wait for requests under way when the server stops.
     pub drain_timeout: Duration,
+}
+
+/// Listens at this address, with room for many clients that come at once.
+///
+/// # Errors
+/// Those of the system, as when another program has the address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // An address whose last connections are still remembered can be taken again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until the intake stops, then finishes the requests under way: within the limit, or until

@@ -11,6 +11,7 @@
 )]
 
 mod batch;
+mod flood;
 mod gateway;
 mod help;
 mod keys;
