@@ -93,6 +93,30 @@ fn a_request_to_the_gateway_continues_its_callers_trace() {
 }
 
 #[test]
+fn every_request_of_a_gateway_that_exports_nothing_carries_its_callers_trace_on() {
+    let broker = TestBroker::embedded();
+    lines(&broker.url, &["queue", "declare", "traced"]);
+    let mut command = pumasi(&broker.url, &["gateway"]);
+    command.env("PUMASI__GATEWAY__LISTEN", "127.0.0.1:0");
+    let gateway = Service::start(&mut command);
+    let address = gateway.address("gateway listening");
+    let task = r#"{"queue":"traced","text":"hunter2"}"#;
+    for (line, kind, body, status) in [
+        ("POST /v1/queues/traced/tasks", "text/plain", "hunter2", 202),
+        ("POST /v1/tasks", "application/json", task, 202),
+        ("POST /v1/tasks/batch", "application/x-ndjson", task, 200),
+    ] {
+        let headers = format!("traceparent: {CALLER}\r\nContent-Type: {kind}\r\n");
+        assert_eq!(request(address, line, &headers, body).status, status);
+        let collector = Collector::start();
+        work(&broker, &collector);
+        let process = collector.only("process traced");
+        assert_eq!(process.parent, "b7ad6b7169203331", "{line}");
+        assert_eq!(process.trace, TRACE);
+    }
+}
+
+#[test]
 fn a_context_passes_through_processes_that_export_nothing() {
     let (broker, collector) = (TestBroker::embedded(), Collector::start());
     let output = pumasi(&broker.url, &["submit", "-q", "traced", "hunter2"])
