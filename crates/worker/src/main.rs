@@ -2,15 +2,16 @@
 
 use pumasi_common::{Broker, ConnectionSettings, QueueSpec, Topology, queue::TopicSpec};
 use pumasi_service::{
-    config::{self, ConfigError, Layers, Loaded},
-    health::{HealthConfig, Probe, check::check},
+    config::Loaded,
+    flags::Flags,
+    health::HealthConfig,
     process,
     shutdown::{self, Shutdown},
     telemetry::{self, TelemetryConfig},
 };
 use pumasi_worker::{Handlers, Worker, WorkerConfig, handler::exec::lifeline, service};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 /// Consumes queues and runs handlers, until SIGTERM.
 ///
@@ -19,23 +20,8 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 #[derive(clap::Parser)]
 #[command(name = "pumasi-worker", version, max_term_width = 100)]
 struct Cli {
-    /// Configuration file (default: pumasi.toml, else /etc/pumasi/pumasi.toml, where they exist)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Broker URL: amqp://user@host:5672/vhost, amqps://…, or sqlite:PATH. There is no default
-    #[arg(long, value_name = "URL")]
-    broker: Option<String>,
-    /// Only ask the process that runs with the same settings how it is, at health.listen; exit
-    /// status 0 for yes, 1 for no or no answer
-    #[arg(
-        long,
-        value_name = "PROBE",
-        value_enum,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "ready"
-    )]
-    check: Option<Probe>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// The sections of `pumasi.toml`; those of other processes are left to them.
@@ -64,27 +50,10 @@ fn main() -> ExitCode {
     if let Some(code) = lifeline::run_if_asked() {
         return code;
     }
-    let cli: Cli = match process::parse() {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
-    match (load(&cli), cli.check) {
-        (Ok(loaded), Some(probe)) => check(&loaded.value.health, probe),
-        (Ok(loaded), None) => process::main_with(run(loaded)),
-        (Err(error), _) => process::Fatal::from(error).report(),
+    match process::parse::<Cli>() {
+        Ok(cli) => cli.flags.main(|settings: &Settings| &settings.health, run),
+        Err(code) => code,
     }
-}
-
-fn load(cli: &Cli) -> Result<Loaded<Settings>, ConfigError> {
-    let url = cli.broker.clone();
-    config::load(&Layers {
-        file: cli.config.clone(),
-        overrides: url
-            .map(|url| ("broker.url".to_owned(), url))
-            .into_iter()
-            .collect(),
-        ..Layers::default()
-    })
 }
 
 async fn run(loaded: Loaded<Settings>) -> Result<(), process::Fatal> {
