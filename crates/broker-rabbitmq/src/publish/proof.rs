@@ -4,16 +4,17 @@
 //! publishes to such a queue, and may look for the leader again only after ten seconds, while
 //! another channel would find it at once. So a channel that follows a lost one gets one publish,
 //! and has a short time to confirm it: either all others follow, or the next channel is tried. That
-//! keeps small what may arrive twice, too. Each silent channel gives the next one twice the time,
-//! since a broker may also be that slow.
+//! keeps small what may arrive twice, too. Each silent channel gives the next one four times the
+//! time, since a broker may also be that slow, and may keep each sending until a majority is back.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the first channel after a loss has for its first confirm.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often that is doubled at most.
-const DOUBLED_MAX: u32 = 6;
+/// How much more time each further one has, and how often it is given more.
+const GROWTH: u32 = 4;
+const GROWN_MAX: u32 = 3;
 
 /// Whether a channel has shown that it works.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Proof {
 impl Proof {
     /// Of a channel that follows a number of silent ones, or of the first channel of all.
     pub(super) fn new(silent: Option<u32>) -> Self {
-        let patience = silent.map(|silent| PATIENCE * (1 << silent.min(DOUBLED_MAX)));
+        let patience = silent.map(|silent| PATIENCE * GROWTH.pow(silent.min(GROWN_MAX)));
         Self {
             silent: silent.unwrap_or(0),
             patience,
@@ -80,8 +81,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn each_silent_channel_gives_the_next_one_twice_the_time() {
-        for (silent, seconds) in [(0, 1), (1, 2), (3, 8), (6, 64), (60, 64)] {
+    async fn each_silent_channel_gives_the_next_one_four_times_the_time() {
+        for (silent, seconds) in [(0, 1), (1, 4), (2, 16), (3, 64), (60, 64)] {
             let mut proof = Proof::new(Some(silent));
             tokio::time::advance(Duration::from_secs(100)).await;
             assert!(!proof.is_late(), "nothing was sent yet");

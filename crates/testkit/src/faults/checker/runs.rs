@@ -181,17 +181,20 @@ fn copies(history: &History<'_>, id: &str) -> usize {
     submit.unanswered + sent_again.sum::<usize>()
 }
 
-/// How many dead letters may be there twice: for each fault that cut a worker off between the end
-/// of a run and the answer to its dead letter, since the worker publishes that again.
+/// How many more dead letters there may be: for each fault that cut a worker off between the end of
+/// a run and the answer to its dead letter, as often as that was sent again.
 pub(super) fn repeats(history: &History<'_>, runs: &[Run<'_>]) -> usize {
-    let rejected = |run: &&Run<'_>| matches!(run.end, Some((_, Outcome::Rejected)));
-    let cut_off = |run| {
+    let mut repeats = 0;
+    for run in runs {
+        let Some((end, Outcome::Rejected)) = run.end else {
+            continue;
+        };
         let faults = history.faults.iter();
-        faults
-            .filter(|fault| fault.nature == Nature::Severs && fault.found(run))
-            .count()
-    };
-    runs.iter().filter(rejected).map(cut_off).sum()
+        let cut_off = faults.filter(|fault| fault.nature == Nature::Severs && fault.found(run));
+        let again = cut_off.map(|fault| fault.sends_again((end, fault.over().max(end))).max(1));
+        repeats += again.sum::<usize>();
+    }
+    repeats
 }
 
 /// What is wrong with a run by itself.

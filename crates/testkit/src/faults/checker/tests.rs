@@ -323,9 +323,13 @@ fn two_runs_at_once_need_a_fault_that_lets_the_earlier_one_go_on() {
 #[test]
 fn a_dead_letter_without_an_answer_may_be_there_twice() {
     let text = "invoke a; accepted a; start a w; rejected a w; close 1 all; healed 1; bit 1";
+    let long = text.replace("healed 1;", &format!("{} healed 1;", "bit 1;".repeat(5)));
     judge(&[
         (text.to_owned(), &["a", "a"][..], 1, ""),
         (text.to_owned(), &["a", "a", "a"], 1, "DoubleTerminal a"),
+        // A longer fault has it sent again more often.
+        (long.clone(), &["a"; 3], 1, ""),
+        (long, &["a"; 4], 1, "DoubleTerminal a"),
         // A killed worker repeats nothing.
         (
             text.replace("close 1 all", "kill 1 w"),
