@@ -4,7 +4,7 @@
 //! take it. Errors are `application/problem+json`. What a client may take of the process is
 //! limited: connections, time for head and body, bytes of a body and of all bodies.
 //!
-//! See [`routes`] first; each request passes `trace`, `keys`, then `submit` or `batch`.
+//! `routes` comes first; each request passes `trace`, `keys`, then `submit` or `batch`.
 
 mod batch;
 mod body;
