@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Answers every request with 200 and passes on what it was sent.
 fn collector() -> (String, mpsc::Receiver<Vec<u8>>) {

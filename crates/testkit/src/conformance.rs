@@ -22,7 +22,7 @@ use pumasi_common::{
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 /// How long a case waits for anything.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A broker under test.
 pub type Subject = Arc<dyn Broker>;

@@ -33,7 +33,7 @@ use tokio::{
 use trap::Traps;
 
 /// How long a fault may take to be in force.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// Longest wait for anything.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a test on each version that is here.
 fn each<F: Future<Output = ()>>(test: impl Fn(&'static RabbitMq) -> F) {

@@ -9,7 +9,7 @@ use pumasi_common::{
 use std::{num::NonZeroU16, path::Path, sync::Arc, time::Duration};
 
 /// The limit of every wait.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn queue() -> QueueName {
     QueueName::new("q").unwrap()

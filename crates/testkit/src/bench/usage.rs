@@ -138,6 +138,7 @@ fn number(status: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::until;
 
     #[test]
     fn times_are_found_behind_any_name() {
@@ -157,7 +158,10 @@ mod tests {
             .unwrap();
         let id = child.id();
         assert!(Usage::of(id).unwrap().peak_rss_kib > 0);
-        assert!(Usage::run_seconds(id).unwrap() > 0.0);
+        // It may not have had its turn yet.
+        until("a process that has run", || {
+            Usage::run_seconds(id).unwrap() > 0.0
+        });
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!((Usage::of(id), Usage::run_seconds(id)), (None, None));

@@ -14,7 +14,7 @@ use std::{
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Longest wait for anything.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A broker with the queue `work`.
 pub(crate) struct Bench {
